@@ -138,6 +138,8 @@ const KEYS: &[(&str, Keys)] = &[
     ("/locks/{resource}", Keys::InPath(&["{resource}"])),
     ("/market/prices/{symbol}", Keys::InPath(&["market:price:{symbol}", "market:volume:{symbol}"])),
     ("/market/volume", Keys::InPath(&["trading:volume:daily"])),
+    ("/presence", Keys::CheckedByHandler),
+    ("/presence_stats", Keys::CheckedByHandler),
     ("/publish", Keys::CheckedByHandler),
     ("/pubsub", Keys::CheckedByHandler),
     ("/pubsub/{channel}", Keys::InPath(&["{channel}"])),

@@ -6,6 +6,9 @@
 //! | `pubsub:log:{<channel>}` | stream of `<offset>-0`: `m` the message, `t` its time | `history_ttl` | DELETE, a new epoch |
 //! | `pubsub:latest:{<channel>}` | hash: a message by its key | `history_ttl` | DELETE |
 //! | `pubsub:seen:{<channel>}:<SHA-1 of an id>` | string: offset, epoch and time of that message | 5 minutes | expiry |
+//! | `pubsub:presence:{<channel>}` | sorted set: a client -> when it expires, Unix milliseconds | 60 s after the last refresh | unsubscribing, expiry |
+//! | `pubsub:presence:info:{<channel>}` | hash: a client -> its subject | 60 s | the same |
+//! | `pubsub:presence:subjects:{<channel>}` | hash: a subject -> the number of its clients | 60 s | the same |
 //! | `pubsub:fence:{<channel>}` | integer: the highest fencing token seen | `fencing.outlive` | expiry |
 //! | `<channel>` | channel of the messages | | |
 //! | `pubsub:probe:<process>` | channel on which a process checks its subscriptions | | |
@@ -33,6 +36,10 @@ impl ChannelKeys {
             latest: channel.sibling("pubsub:latest"),
             channel,
         }
+    }
+
+    pub(super) fn presence(&self) -> [Key; 3] {
+        ["pubsub:presence", "pubsub:presence:info", "pubsub:presence:subjects"].map(|kind| self.channel.sibling(kind))
     }
 
     pub(super) fn fence(&self) -> Key {

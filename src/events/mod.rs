@@ -2,7 +2,8 @@
 //!
 //! One script per message assigns the offset, stores the message and publishes it, so that subscribers notice what they
 //! missed and read it from the log. The real-time capability serves the channels; every capability publishes through
-//! [`Events`]. Files: `namespace.rs` (what a channel keeps, and who may use it), `message.rs`, `keys.rs`, `scripts.rs`.
+//! [`Events`]. Files: `namespace.rs` (what a channel keeps, and who may use it), `message.rs`, `presence.rs` (who is
+//! subscribed), `keys.rs`, `scripts.rs`.
 //!
 //! A position is a pair of epoch and offset. Offsets of one epoch are never used twice. A new epoch begins when Redis may
 //! have lost messages: after a restart, a failover, FLUSHALL, or the deletion of a channel's history. Then clients learn
@@ -13,6 +14,7 @@ mod error;
 mod keys;
 mod message;
 mod namespace;
+mod presence;
 mod scripts;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ pub use error::EventsError;
 use keys::ChannelKeys;
 pub use message::{Message, TagMap};
 pub use namespace::{Keep, Namespace, Permission, PubSubConfig};
+pub use presence::{Member, PresenceUpdate};
 pub(crate) use scripts::SCRIPTS;
 pub use scripts::{CLEARED, History, HistoryOrder};
 use scripts::{Publication, PublishRaw, PublishReply};
@@ -200,6 +203,32 @@ impl Events {
     pub async fn clear(&self, channel: &ChannelName) -> Result<(), EventsError> {
         self.namespace(channel)?;
         Ok(self.redis.call(scripts::clear(&ChannelKeys::new(self.redis.keys(), channel))).await?)
+    }
+
+    /// Adds clients of a channel or renews them for 60 s, and removes those that left and those that expired.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub async fn update_presence(
+        &self,
+        channel: &ChannelName,
+        subscribed: &[Member],
+        left: &[String],
+    ) -> Result<PresenceUpdate, RedisFault> {
+        let keys = ChannelKeys::new(self.redis.keys(), channel);
+        self.redis.call(scripts::presence(&keys, subscribed, left, &self.clock.redis_arg())).await
+    }
+
+    /// The clients of a channel, in no order, as the last update left them.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub async fn members(&self, channel: &ChannelName) -> Result<Vec<Member>, RedisFault> {
+        let [_, info, _] = ChannelKeys::new(self.redis.keys(), channel).presence();
+        let mut command = redis::cmd("HGETALL");
+        command.arg(info);
+        let pairs: Vec<(String, String)> = self.redis.query(&command, Effect::Read).await?;
+        Ok(pairs.into_iter().map(|(client, subject)| Member { client, subject }).collect())
     }
 
     /// The time after which a call to Redis has failed.

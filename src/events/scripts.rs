@@ -4,6 +4,7 @@ use redis::Value;
 
 use super::keys::ChannelKeys;
 use super::namespace::{Keep, Namespace};
+use super::presence::{Member, PRESENCE_TTL, PresenceUpdate};
 use super::{ChannelName, DEDUPE, EventsError, HistoryRange, META_TTL, Message, Published};
 use crate::lua_scripts;
 use crate::random;
@@ -16,6 +17,7 @@ lua_scripts! {
     PUBLISH = "events/publish.lua";
     HISTORY = "events/history.lua";
     CLEAR = "events/clear.lua";
+    PRESENCE = "events/presence.lua";
 }
 
 /// The order in which a history is read.
@@ -138,6 +140,27 @@ pub(super) fn clear(keys: &ChannelKeys) -> ScriptCall<i64, ()> {
         .arg(META_TTL.as_millis())
         .arg(keys.channel.as_str())
         .returns(|_| Ok(()))
+}
+
+/// Clients, subjects, and the added and removed clients with their subjects.
+pub(super) type PresenceRaw = (usize, usize, Vec<(String, String)>, Vec<(String, String)>);
+
+pub(super) fn presence(
+    keys: &ChannelKeys,
+    subscribed: &[Member],
+    left: &[String],
+    now: &str,
+) -> ScriptCall<PresenceRaw, PresenceUpdate> {
+    let [members, info, subjects] = keys.presence();
+    let call = PRESENCE.write(&[&members, &info, &subjects]).arg(now).arg(PRESENCE_TTL.as_millis()).arg(left.len());
+    let call = left.iter().fold(call, |call, client| call.arg(client));
+    let call = subscribed.iter().fold(call, |call, member| call.arg(&member.client).arg(&member.subject));
+    call.returns(|(clients, subjects, joined, left): PresenceRaw| {
+        let members = |pairs: Vec<(String, String)>| {
+            pairs.into_iter().map(|(client, subject)| Member { client, subject }).collect()
+        };
+        Ok(PresenceUpdate { clients, subjects, joined: members(joined), left: members(left) })
+    })
 }
 
 /// A name for an epoch that begins with this call: 8 hexadecimal digits. It is compared only with the former epochs of one

@@ -15,6 +15,8 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("hold_lock", "", 426, "Try it out does not open WebSockets"),
     ("open_channel_socket", "", 426, "Try it out does not open WebSockets"),
     ("open_centrifugo_socket", "", 426, "Try it out does not open WebSockets"),
+    ("get_channel_presence", "", 409, "no default namespace shows presence"),
+    ("count_channel_presence", "", 409, "no default namespace shows presence"),
     ("post_many_samples", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
 ];
 

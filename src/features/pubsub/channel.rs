@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::delivery::{Delivery, Position, within};
 use super::hub::{Hub, LocalSubscribers, Registration};
 use super::log_page::LogPage;
+use super::presence_digest::PresenceFeed;
 use crate::events::{ChannelName, Keep, Namespace};
 
 /// The most messages of a ring ...
@@ -30,6 +31,7 @@ pub(super) struct Channel {
     loaded: Notify,
     /// One subscriber reads the log at a time; those that follow find its page in `pages`.
     pub log_reads: tokio::sync::Mutex<Option<LogPage>>,
+    pub presence: PresenceFeed,
 }
 
 /// Whether the channel receives messages.
@@ -99,7 +101,7 @@ impl Channel {
             idle_since: Some(Instant::now()),
         };
         let (loaded, log_reads) = (Notify::new(), tokio::sync::Mutex::default());
-        Self { name, namespace, state: Mutex::new(state), loaded, log_reads }
+        Self { name, namespace, state: Mutex::new(state), loaded, log_reads, presence: PresenceFeed::default() }
     }
 
     /// Takes a message from Redis.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Accepted, Channel, RING};
-use super::control::control_channel;
+use super::control::{ControlMessage, control_channel};
 use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
 use super::hub::{Hub, Registration};
@@ -211,8 +211,14 @@ impl Channels {
     fn receive(&self, channel: &str, payload: &[u8]) {
         if channel == self.control.as_str() {
             match serde_json::from_slice(payload) {
-                Ok(order) => self.sockets.order(&order),
-                Err(error) => tracing::warn!(%error, "unknown order on the control channel"),
+                Ok(ControlMessage::Order(order)) => self.sockets.order(&order),
+                Ok(ControlMessage::Presence(digest)) => {
+                    let key = self.events.redis_channel(&digest.channel);
+                    if let Some(channel) = self.lock().get(key.as_str()) {
+                        channel.presence.note(digest);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "unknown message on the control channel"),
             }
             return;
         }
@@ -314,6 +320,9 @@ impl Channels {
                 self.set_stale(true);
             }
             self.lock().retain(|name, channel| {
+                if channel.presence.release() {
+                    channel.wake_all();
+                }
                 let is_idle = channel.is_idle(LINGER);
                 if is_idle {
                     let key = self.events.redis_channel(&channel.name);

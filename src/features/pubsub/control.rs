@@ -1,14 +1,35 @@
-//! Orders to the connections of all replicas: an operator disconnects a client, or ends its subscription.
+//! Messages to all replicas: orders of operators to connections, and who joined and left channels.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::error::PubSubError;
+use super::presence_digest::PresenceDigest;
 use crate::events::ChannelName;
-use crate::redis::{Key, KeySpace};
+use crate::redis::{Effect, Key, KeySpace, Redis, RedisFault};
 
-/// The Redis channel of the orders.
+/// The Redis channel of the messages.
 pub(super) fn control_channel(keys: &KeySpace) -> Key {
     keys.key("pubsub:control")
+}
+
+/// A message to all replicas.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum ControlMessage {
+    Order(Order),
+    Presence(PresenceDigest),
+}
+
+/// Sends a message to all replicas.
+///
+/// # Errors
+/// [`RedisFault`].
+pub(super) async fn send(redis: &Redis, message: &ControlMessage) -> Result<(), RedisFault> {
+    let mut publish = redis::cmd("PUBLISH");
+    // Text and numbers always serialise.
+    publish.arg(control_channel(redis.keys())).arg(serde_json::to_string(message).unwrap_or_default());
+    redis.query::<i64>(&publish, Effect::Write).await.map(|_| ())
 }
 
 /// Whose connections an order concerns.
@@ -30,6 +51,19 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Checks the lengths of its names.
+    ///
+    /// # Errors
+    /// The field and the rule that it violates.
+    pub(super) fn check(&self) -> Result<(), PubSubError> {
+        for (pointer, name) in [("/subject", Some(&self.subject)), ("/client", self.client.as_ref())] {
+            if let Some(length) = name.map(|name| name.chars().count()).filter(|length| !(1..=256).contains(length)) {
+                return Err(PubSubError::invalid(pointer, format!("must have 1 to 256 characters, got {length}")));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn concerns(&self, subject: &str, client: &str) -> bool {
         self.subject == subject && self.client.as_deref().is_none_or(|only| only == client)
     }

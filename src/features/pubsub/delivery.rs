@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::events::TagMap;
 
 /// A position in a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Position {
     pub epoch: Box<str>,
     pub offset: u64,

@@ -24,6 +24,8 @@ problems! { PROBLEMS:
         "Channel tokens need the setting pubsub.token_secret.";
     CHANNEL_TOKEN_INVALID = "channel-token-invalid", FORBIDDEN, "The channel token does not permit this subscription",
         "The token is not valid, has expired, belongs to another subject, or does not name the channel.";
+    PRESENCE_DISABLED = "presence-disabled", CONFLICT, "The channel does not show who is subscribed",
+        "The namespace of the channel needs presence = true.";
     NOT_SUBSCRIBED = "not-subscribed", CONFLICT, "The connection is not subscribed to the channel",
         "Subscribe to the channel first.";
     ALREADY_SUBSCRIBED = "already-subscribed", CONFLICT, "The connection is subscribed to the channel",
@@ -53,10 +55,16 @@ pub(super) enum PubSubError {
     EventInvalid { violations: Vec<(String, String)> },
     #[error("the connection has a subscription to `{channel}`")]
     AlreadySubscribed { channel: ChannelName },
+    #[error("the connection has no subscription to `{channel}`")]
+    NotSubscribed { channel: ChannelName },
+    #[error("the channel token has expired")]
+    TokenExpired,
     #[error("the channel token does not permit a subscription to `{channel}`")]
     TokenInvalid { channel: ChannelName },
     #[error("a connection may have at most {limit} subscriptions")]
     TooManySubscriptions { limit: usize },
+    #[error("the namespace of `{channel}` does not show who is subscribed")]
+    PresenceDisabled { channel: ChannelName },
     #[error("`pubsub.token_secret` is not set")]
     TokensDisabled,
     /// A field violates a rule.
@@ -94,8 +102,10 @@ impl From<PubSubError> for Problem {
             PubSubError::Forbidden { .. } => &problem::FORBIDDEN,
             PubSubError::Unauthenticated { .. } => &problem::UNAUTHENTICATED,
             PubSubError::AlreadySubscribed { .. } => &ALREADY_SUBSCRIBED,
-            PubSubError::TokenInvalid { .. } => &CHANNEL_TOKEN_INVALID,
+            PubSubError::NotSubscribed { .. } => &NOT_SUBSCRIBED,
+            PubSubError::TokenExpired | PubSubError::TokenInvalid { .. } => &CHANNEL_TOKEN_INVALID,
             PubSubError::TooManySubscriptions { .. } => &TOO_MANY_SUBSCRIPTIONS,
+            PubSubError::PresenceDisabled { .. } => &PRESENCE_DISABLED,
             PubSubError::TokensDisabled => &TOKENS_DISABLED,
         };
         Self::new(kind).detail(&error).outcome(Outcome::NotApplied)

@@ -2,13 +2,13 @@
 //!
 //! Files, in reading order:
 //! - `model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
-//!   native protocol; `centrifugo/`: Centrifugo's; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
+//!   native protocol, and `native_frames.rs`; `centrifugo/`: Centrifugo's; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
 //! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
 //! - `subscriber.rs`: the subscriptions of one connection; `subscription.rs`: one of them; `filter.rs`: filters on tags.
 //! - `channel.rs`: a channel at this replica, with its newest messages, and `log_page.rs`. `channels.rs`: all of them, fed by one subscribed
-//!   connection. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
+//!   connection. `presence.rs`: who is subscribed, and `presence_digest.rs`: who joined and left. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
 //! - `asyncapi.rs`: the `AsyncAPI` document.
-//! - `sockets.rs`: the open connections and their limits. `control.rs`: orders to the connections of all replicas.
+//! - `sockets.rs`: the open connections and their limits. `control.rs`: messages to all replicas.
 //!   `channel_token.rs`: tokens that permit subscriptions. `error.rs`, `metrics.rs`.
 //!
 //! Keys: see [`crate::events`]. Without Redis: publishing and reading fail with 503. Connections stay open, learn that they
@@ -36,6 +36,9 @@ mod hub;
 mod log_page;
 mod metrics;
 mod model;
+mod native_frames;
+mod presence;
+mod presence_digest;
 mod routes;
 mod service;
 mod session;
@@ -63,6 +66,9 @@ use service::PubSubService;
 const READ: &str = "pubsub:read";
 const WRITE: &str = "pubsub:write";
 
+/// The problems of reading who is subscribed. Expired clients are removed, so this writes.
+const PRESENCE: &[&[&ProblemKind]] = &[CALLER, REDIS_WRITE, CHANNEL, &[&error::PRESENCE_DISABLED]];
+
 /// The problems of Centrifugo's server API, whose other errors have status 200.
 const SERVER_API: &[&[&ProblemKind]] = &[CALLER, &[&OVERLOADED, &INVALID_QUERY]];
 
@@ -79,6 +85,8 @@ pub static FEATURE: Feature = Feature {
             PUBLISH,
         ]),
         Access::in_band("GET", "/pubsub/{channel}/history").waiting().problems(&[CALLER, REDIS_WRITE, CHANNEL]),
+        Access::in_band("GET", "/pubsub/{channel}/presence").problems(PRESENCE),
+        Access::in_band("GET", "/pubsub/{channel}/presence/stats").problems(PRESENCE),
         Access::in_band("GET", "/pubsub/{channel}/latest").problems(&[CALLER, REDIS_READ, CHANNEL]),
         Access::scoped("DELETE", "/pubsub/{channel}/history", ADMIN).repeated_by(Repetition::Rerun).problems(&[
             CALLER,
@@ -103,6 +111,10 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/broadcast", WRITE).heavy().problems(SERVER_API),
         Access::scoped("POST", "/history", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
         Access::scoped("POST", "/history_remove", ADMIN).repeated_by(Repetition::Rerun).problems(SERVER_API),
+        Access::scoped("POST", "/presence", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
+        Access::scoped("POST", "/presence_stats", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
+        Access::scoped("POST", "/disconnect", ADMIN).problems(SERVER_API),
+        Access::scoped("POST", "/unsubscribe", ADMIN).problems(SERVER_API),
         Access::scoped("POST", "/channels", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
         Access::scoped("POST", "/info", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
         Access::in_band("POST", "/batch").heavy().problems(SERVER_API),
@@ -135,6 +147,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::publish_messages))
         .routes(routes!(routes::get_history, routes::delete_history))
         .routes(routes!(routes::get_latest))
+        .routes(routes!(routes::get_presence))
+        .routes(routes!(routes::get_presence_stats))
         .routes(routes!(routes::list_namespaces))
         .routes(routes!(routes::list_channels))
         .routes(routes!(routes::create_token))
@@ -147,6 +161,10 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(centrifugo::broadcast_as_centrifugo))
         .routes(routes!(centrifugo::read_history_as_centrifugo))
         .routes(routes!(centrifugo::remove_history_as_centrifugo))
+        .routes(routes!(centrifugo::get_presence_as_centrifugo))
+        .routes(routes!(centrifugo::count_presence_as_centrifugo))
+        .routes(routes!(centrifugo::disconnect_as_centrifugo))
+        .routes(routes!(centrifugo::unsubscribe_as_centrifugo))
         .routes(routes!(centrifugo::list_channels_as_centrifugo))
         .routes(routes!(centrifugo::get_info_as_centrifugo))
         .routes(routes!(centrifugo::run_centrifugo_batch))

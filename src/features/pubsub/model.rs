@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::delivery::Position;
 use super::error::PubSubError;
 use crate::clock::UnixMillis;
-use crate::events::{ChannelName, Message, Published, TagMap};
+use crate::events::{ChannelName, Member, Message, Published, TagMap};
 use crate::http::batch_item::BatchItem;
 use crate::http::integer;
 use crate::http::portable_json::is_portable;
@@ -296,6 +296,19 @@ pub(super) struct StoredMessage {
 pub(super) struct LatestReply {
     #[schema(value_type = Vec<StoredMessage>)]
     pub items: Vec<Box<RawValue>>,
+}
+
+/// Who is subscribed to a channel, at all replicas.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelPresence)]
+pub(super) struct PresenceReply {
+    /// The number of connections.
+    pub clients: usize,
+    /// The number of different subjects.
+    pub subjects: usize,
+    /// The connections; absent in statistics, and if there are more than 1,000 or more than 128 KiB of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
 }
 
 /// The rules of a namespace.

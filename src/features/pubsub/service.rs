@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 use super::access::{Verb, may};
 use super::channel_token::ChannelTokens;
 use super::channels::Channels;
-use super::control::{Order, control_channel};
+use super::control::{self, ControlMessage, Order};
 use super::delivery::Position;
 use super::error::PubSubError;
 use super::event_types;
 use super::metrics::PubSubMetrics;
-use super::model::{HistoryReply, PublishReply, PublishRequest};
+use super::model::{HistoryReply, PresenceReply, PublishReply, PublishRequest};
+use super::presence::Presence;
 use super::sockets::Sockets;
 use super::subscriber::{Subscribed, Subscriber};
 use super::subscription::{Delivering, Event};
@@ -22,7 +23,7 @@ use crate::deps::Deps;
 use crate::events::{ChannelName, Events, EventsError, HistoryOrder, HistoryRange, Message, Namespace, PubSubConfig};
 use crate::http::auth::Principal;
 use crate::lifecycle::{Phase, Tasks};
-use crate::redis::{Effect, FencingToken, Redis, RedisFault};
+use crate::redis::{FencingToken, Redis, RedisFault};
 
 /// Serves the channels.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(super) struct PubSubService {
     pub redis: Redis,
     pub events: Events,
     pub channels: Arc<Channels>,
+    pub presence: Arc<Presence>,
     pub sockets: Arc<Sockets>,
     /// Absent without a secret.
     pub tokens: Option<ChannelTokens>,
@@ -48,7 +50,11 @@ impl PubSubService {
         let metrics = PubSubMetrics::new(&deps.metrics, namespaces);
         let sockets = Sockets::new(config.max_sockets, config.sockets_per_caller);
         let redis = deps.redis.state.clone();
+        let presence = Presence::new(deps.events.clone(), redis.clone(), deps.clock.clone());
+        let writer = Arc::clone(&presence);
+        deps.tasks.plan("pubsub.presence", |stop| writer.run(stop));
         Arc::new(Self {
+            presence,
             tokens: config.token_secret.as_ref().map(|secret| ChannelTokens::new(secret.expose())),
             channels: Channels::new(deps, metrics.clone(), &sockets),
             sockets,
@@ -149,16 +155,30 @@ impl PubSubService {
         self.metrics.published.with_label_values(&[namespace, outcome]).inc();
     }
 
-    /// Sends an order to the connections of all replicas.
+    /// Sends an order to the connections of all replicas, and records who gave it.
     ///
     /// # Errors
-    /// A fault of Redis.
-    pub(super) async fn order(&self, order: &Order) -> Result<(), PubSubError> {
-        let text = serde_json::to_string(order).map_err(|error| PubSubError::invalid("", error.to_string()))?;
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(control_channel(self.redis.keys())).arg(text);
-        let _: i64 = self.redis.query(&publish, Effect::Write).await?;
+    /// [`PubSubError::Invalid`], or a fault of Redis.
+    pub(super) async fn order(&self, order: Order, by: &Principal) -> Result<(), PubSubError> {
+        order.check()?;
+        control::send(&self.redis, &ControlMessage::Order(order.clone())).await?;
+        let Order { subject, client, channel } = order;
+        let channel = channel.as_ref().map(ChannelName::as_str);
+        let text = if channel.is_some() { "subscriptions ended" } else { "real-time clients disconnected" };
+        tracing::warn!(target: "audit", subject, client, channel, by = %by.id, "{text}");
         Ok(())
+    }
+
+    /// The clients of a channel; only their numbers unless `is_list`.
+    ///
+    /// # Errors
+    /// [`PubSubError::PresenceDisabled`], or a fault of Redis.
+    pub(super) async fn presence(&self, channel: &ChannelName, is_list: bool) -> Result<PresenceReply, PubSubError> {
+        if !self.events.namespace(channel)?.presence {
+            return Err(PubSubError::PresenceDisabled { channel: channel.clone() });
+        }
+        let presence = if is_list { self.presence.list(channel).await } else { self.presence.count(channel).await };
+        Ok(presence?)
     }
 
     /// Deletes the stored messages of a channel, and records who did it.
@@ -228,7 +248,7 @@ impl PubSubService {
                 match event {
                     Event::Message { delivery, .. } => messages.push(delivery),
                     Event::Gap(_) => recovered = Some(false),
-                    Event::Stale | Event::Fresh => {}
+                    Event::Presence { .. } | Event::Stale | Event::Fresh => {}
                 }
             }
             if ready.is_err() || self.phase.is_draining() {

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::access::{Verb, may};
 use super::delivery::Position;
 use super::error::PubSubError;
-use super::model::{HistoryReply, PublishReply, PublishRequest};
+use super::model::{HistoryReply, PresenceReply, PublishReply, PublishRequest};
 use super::service::PubSubService;
 use super::sockets::{SocketHandle, SocketPermit};
 use super::subscriber::{Subscribed, Subscriber};
 use super::subscription::Delivering;
-use crate::events::{ChannelName, HistoryOrder};
+use crate::events::{ChannelName, HistoryOrder, Member};
 use crate::http::auth::{Caller, Principal};
 use crate::http::problem::{Problem, UNAUTHENTICATED};
 use crate::random;
@@ -73,8 +73,14 @@ impl Session {
         }
         self.permit.assign(&principal)?;
         self.expires = end_of(&self.pubsub, Some(&principal));
+        let is_known = self.subject() == subject_of(&principal);
         self.handle.set_subject(subject_of(&principal));
         self.caller.principal = Some(principal);
+        if !is_known {
+            let shown = self.subscriber.channels().filter(|channel| channel.namespace.presence);
+            let shown: Vec<_> = shown.map(|channel| channel.name.clone()).collect();
+            shown.iter().for_each(|channel| self.attend(channel));
+        }
         Ok(())
     }
 
@@ -111,20 +117,55 @@ impl Session {
         let ends = token.map(|token| self.verify(token, channel)).transpose()?;
         let namespace = self.pubsub.events.namespace(channel)?;
         may(self.principal(), Verb::Subscribe, channel, namespace, ends.is_some())?;
+        if delivering.presence && !namespace.presence {
+            return Err(PubSubError::PresenceDisabled { channel: channel.clone() });
+        }
+        let is_shown = namespace.presence;
         let subscribed = self.subscriber.subscribe(channel, since, delivering).await?;
-        self.by_token.retain(|(known, _)| known != channel);
-        self.by_token.extend(ends.map(|ends| (channel.clone(), ends)));
+        if is_shown {
+            self.attend(channel);
+        }
+        self.note_token(channel, ends);
         Ok(subscribed)
+    }
+
+    /// Shows the client to the others in a channel.
+    fn attend(&mut self, channel: &ChannelName) {
+        let member = Member { client: self.handle.client.clone(), subject: self.subject().to_owned() };
+        self.subscriber.attend(channel, || self.pubsub.presence.join(channel, member));
     }
 
     /// When a channel token ends that permits the channel.
     fn verify(&self, token: &str, channel: &ChannelName) -> Result<Instant, PubSubError> {
         let tokens = self.pubsub.tokens.as_ref().ok_or(PubSubError::TokensDisabled)?;
-        let now = self.pubsub.clock.now();
-        let token = tokens.verify(token, now).filter(|token| token.permits(channel, self.subject()));
+        let token = tokens.verify(token).filter(|token| token.permits(channel, self.subject()));
         let token = token.ok_or_else(|| PubSubError::TokenInvalid { channel: channel.clone() })?;
-        let left = (token.exp * 1_000).saturating_sub(u64::try_from(now).unwrap_or_default());
-        Ok(Instant::now() + Duration::from_millis(left))
+        let left = token.left(self.pubsub.clock.now()).ok_or(PubSubError::TokenExpired)?;
+        Ok(Instant::now() + left)
+    }
+
+    /// Replaces the channel token of a subscription.
+    ///
+    /// # Errors
+    /// [`PubSubError::NotSubscribed`], or what is wrong with the token.
+    pub(super) fn renew(&mut self, channel: &ChannelName, token: &str) -> Result<(), PubSubError> {
+        let ends = self.verify(token, channel)?;
+        if !self.subscriber.is_subscribed(channel) {
+            return Err(PubSubError::NotSubscribed { channel: channel.clone() });
+        }
+        self.note_token(channel, Some(ends));
+        Ok(())
+    }
+
+    fn note_token(&mut self, channel: &ChannelName, ends: Option<Instant>) {
+        self.by_token.retain(|(known, _)| known != channel);
+        self.by_token.extend(ends.map(|ends| (channel.clone(), ends)));
+    }
+
+    /// The time until the channel token of a subscription ends; `None` without one.
+    pub(super) fn token_ends_in(&self, channel: &ChannelName) -> Option<Duration> {
+        let (_, ends) = self.by_token.iter().find(|(known, _)| known == channel)?;
+        Some(ends.saturating_duration_since(Instant::now()))
     }
 
     /// When the first channel token ends.
@@ -169,6 +210,15 @@ impl Session {
         self.pubsub.history(channel, since, order, limit).await
     }
 
+    /// The clients of a channel; only their numbers unless `is_list`.
+    ///
+    /// # Errors
+    /// [`PubSubError`].
+    pub(super) async fn presence(&self, channel: &ChannelName, is_list: bool) -> Result<PresenceReply, PubSubError> {
+        self.require(Verb::Subscribe, channel)?;
+        self.pubsub.presence(channel, is_list).await
+    }
+
     /// Carries out the orders of operators: returns the channels whose subscriptions are over, or `None` if the connection
     /// is.
     pub(super) fn obey(&mut self) -> Option<Vec<ChannelName>> {
@@ -185,8 +235,7 @@ impl Session {
     /// Ends the subscriptions that the credential does not permit any more, and returns their channels.
     pub(super) fn end_forbidden(&mut self) -> Vec<ChannelName> {
         let names: Vec<_> = self.subscriber.channels().map(|channel| channel.name.clone()).collect();
-        let is_by_token = |name: &ChannelName| self.by_token.iter().any(|(known, _)| known == name);
-        let is_forbidden = |name: &ChannelName| !is_by_token(name) && self.require(Verb::Subscribe, name).is_err();
+        let is_forbidden = |name: &ChannelName| self.require(Verb::Subscribe, name).is_err();
         let forbidden: Vec<_> = names.into_iter().filter(is_forbidden).collect();
         for name in &forbidden {
             self.subscriber.unsubscribe(name);
@@ -194,8 +243,10 @@ impl Session {
         forbidden
     }
 
+    /// Checks the rights of the client, including those of the token of a subscription.
     fn require(&self, verb: Verb, channel: &ChannelName) -> Result<(), PubSubError> {
-        may(self.principal(), verb, channel, self.pubsub.events.namespace(channel)?, false)
+        let has_token = self.by_token.iter().any(|(known, _)| known == channel);
+        may(self.principal(), verb, channel, self.pubsub.events.namespace(channel)?, has_token)
     }
 }
 

@@ -207,6 +207,9 @@ impl<P: Protocol> Connection<P> {
                         Some(Err(error)) => return violation(error),
                     };
                     for command in P::commands(&text) {
+                        if !self.session.take_command() {
+                            return Some(CloseReason::TooManyCommands);
+                        }
                         let received = self.protocol.receive(&mut self.session, command, &mut self.replies).await;
                         let replies = std::mem::take(&mut self.replies);
                         if !self.send(replies.into_iter()).await {

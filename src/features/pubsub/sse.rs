@@ -221,6 +221,7 @@ impl EventWriter {
                     self.positions.insert(gap.channel, Position { epoch: gap.epoch, offset: gap.to });
                     self.write_event(&mut text, "gap", &data.to_string());
                 }
+                Event::Presence { .. } => {}
                 Event::Stale => text.push_str("event: stale\ndata: {}\n\n"),
                 Event::Fresh => text.push_str("event: fresh\ndata: {}\n\n"),
             }

@@ -8,6 +8,7 @@ use super::channels::Channels;
 use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
 use super::hub::{Hub, Registration, Signal};
+use super::presence::Attendance;
 use super::subscription::{Delivering, Event, Subscription};
 use crate::events::{ChannelName, Keep};
 use crate::redis::{Effect, FaultKind, Outcome, RedisFault};
@@ -77,6 +78,7 @@ impl Subscriber {
         let (channel, id) = self.channels.join(name, &namespace, &self.hub, Arc::clone(&registration));
         self.channels.metrics.subscriptions.inc();
         let start = Position { epoch: Box::default(), offset: 0 };
+        let (_, presence_seen) = channel.presence.last();
         // Dropped with its registration if anything below fails.
         let mut subscription = Joined {
             channels: Arc::clone(&self.channels),
@@ -89,6 +91,8 @@ impl Subscriber {
                 delivering,
                 is_pending: true,
                 due: None,
+                presence_seen,
+                attendance: None,
             }),
         };
         let subscribed = subscription.begin(since).await?;
@@ -106,6 +110,15 @@ impl Subscriber {
         let subscription = self.subscriptions.swap_remove(at);
         leave(&self.channels, &self.hub, &subscription);
         true
+    }
+
+    /// Shows the client to others as long as it is subscribed to a channel.
+    pub(super) fn attend(&mut self, name: &ChannelName, join: impl FnOnce() -> Attendance) {
+        if let Some(subscription) = self.subscriptions.iter_mut().find(|known| known.channel.name == *name) {
+            // A former attendance ends before this one begins.
+            subscription.attendance = None;
+            subscription.attendance = Some(join());
+        }
     }
 
     pub(super) fn is_subscribed(&self, name: &ChannelName) -> bool {
@@ -238,7 +251,7 @@ impl Joined {
                 match event {
                     Event::Message { delivery, .. } => messages.push(delivery),
                     Event::Gap(_) => is_whole = false,
-                    Event::Stale | Event::Fresh => {}
+                    Event::Presence { .. } | Event::Stale | Event::Fresh => {}
                 }
             }
             if !is_whole {

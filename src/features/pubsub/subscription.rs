@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 use super::channel::{Channel, Found};
 use super::channels::Channels;
 use super::delivery::{Delivery, Position, within};
 use super::error::PubSubError;
 use super::filter::Filter;
 use super::hub::Registration;
+use super::presence::Attendance;
+use super::presence_digest::PresenceDigest;
 use crate::events::{ChannelName, Keep};
 
 /// How a subscription receives messages.
@@ -21,6 +25,38 @@ pub(super) struct Delivering {
     pub filter: Option<Filter>,
     /// Begin with the newest message of each key.
     pub snapshot: bool,
+    /// Tell who joins and leaves.
+    pub presence: bool,
+}
+
+/// Which messages a subscription receives.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    #[default]
+    All,
+    Latest,
+}
+
+impl Delivering {
+    /// Checks what a client asks for; without snapshot and presence.
+    ///
+    /// # Errors
+    /// [`PubSubError::Invalid`], naming the field.
+    pub(super) fn new(mode: Mode, max_rate: Option<f64>, filter: Option<Filter>) -> Result<Self, PubSubError> {
+        if let Some(filter) = &filter {
+            filter.check().map_err(|rule| PubSubError::invalid("/filter", rule))?;
+        }
+        let interval = match max_rate {
+            None => None,
+            Some(rate) if (0.01..=1_000.0).contains(&rate) => Some(Duration::from_secs_f64(1.0 / rate)),
+            Some(rate) => {
+                let rule = format!("must be between 0.01 and 1000, got {rate}");
+                return Err(PubSubError::invalid("/max_rate", rule));
+            }
+        };
+        Ok(Self { interval, latest_only: mode == Mode::Latest, filter, ..Self::default() })
+    }
 }
 
 /// What a connection receives.
@@ -33,6 +69,11 @@ pub(super) enum Event {
         skipped: u64,
     },
     Gap(Gap),
+    Presence {
+        digest: Arc<PresenceDigest>,
+        /// The subscriber did not receive the digest before it.
+        is_incomplete: bool,
+    },
     /// The connection to Redis has been lost for some time: messages may be late.
     Stale,
     Fresh,
@@ -80,6 +121,10 @@ pub(super) struct Subscription {
     pub is_pending: bool,
     /// When the next delivery is due at the earliest.
     pub due: Option<Instant>,
+    /// The number of the last digest of the presence that was delivered.
+    pub presence_seen: u64,
+    /// Shows the client to others until the subscription ends.
+    pub attendance: Option<Attendance>,
 }
 
 impl Subscription {
@@ -94,6 +139,13 @@ impl Subscription {
         events: &mut Vec<Event>,
     ) -> Result<(), PubSubError> {
         let begin = events.len();
+        if self.delivering.presence
+            && let (Some(digest), count) = self.channel.presence.last()
+            && count > self.presence_seen
+        {
+            events.push(Event::Presence { digest, is_incomplete: count > self.presence_seen + 1 });
+            self.presence_seen = count;
+        }
         loop {
             let before = events.len();
             self.is_pending = !self.step(channels, budget, events).await?;
@@ -213,6 +265,7 @@ impl Event {
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Message { delivery, .. } => delivery.text().len(),
+            Self::Presence { digest, .. } => 64 * (digest.joined.len() + digest.left.len()),
             Self::Gap(_) | Self::Stale | Self::Fresh => 64,
         }
     }

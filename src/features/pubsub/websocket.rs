@@ -9,19 +9,18 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocketUpgrade};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use super::delivery::{Delivery, Position};
-use super::error::{NOT_SUBSCRIBED, PubSubError};
-use super::filter::Filter;
+use super::error::PubSubError;
 use super::model::{MAX_PAGE, PublishRequest};
+use super::native_frames::{
+    Command, CommandName, Connected, Done, ErrorDetail, ErrorReply, Notice, Reply, json, millis, push_subscribed,
+};
+use super::presence_digest::PresenceDigest;
 use super::service::PubSubService;
 use super::session::Session;
 use super::socket::{self, CloseReason, Ended, Protocol};
-use super::subscriber::Subscribed;
 use super::subscription::{Delivering, Event};
-use crate::events::{ChannelName, HistoryOrder, TagMap};
+use crate::events::{ChannelName, HistoryOrder};
 use crate::http::auth::Caller;
 use crate::http::extract::{NoQuery, OpenConnection, read_json};
 use crate::http::problem::Problem;
@@ -46,121 +45,10 @@ pub(super) async fn open_socket(
     socket::upgrade(&pubsub, caller, open.map(|Extension(open)| open), &headers, upgrade, native)
 }
 
-/// The most bytes of messages in the reply to a subscription: a frame must fit into the buffer of a socket.
-const MAX_REPLY: usize = 128 << 10;
-
 /// The native protocol.
 struct Native {
     is_connected: bool,
 }
-
-/// A command of a client. Members that do not belong to the command are ignored.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Command {
-    id: u64,
-    cmd: CommandName,
-    token: Option<String>,
-    /// Channels to subscribe to when connecting.
-    #[serde(default)]
-    channels: Vec<ChannelName>,
-    channel: Option<ChannelName>,
-    since: Option<Since>,
-    #[serde(default)]
-    mode: Mode,
-    max_rate: Option<f64>,
-    filter: Option<Filter>,
-    #[serde(default)]
-    snapshot: bool,
-    limit: Option<usize>,
-    // The fields of a message to publish.
-    message_type: Option<String>,
-    data: Option<Box<RawValue>>,
-    message_id: Option<String>,
-    key: Option<String>,
-    #[serde(default)]
-    tags: TagMap,
-    revision: Option<u64>,
-    version: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum CommandName {
-    Connect,
-    Subscribe,
-    Unsubscribe,
-    Publish,
-    History,
-    Refresh,
-    Ping,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Mode {
-    #[default]
-    All,
-    Latest,
-}
-
-#[derive(Deserialize)]
-struct Since {
-    offset: u64,
-    epoch: Box<str>,
-}
-
-#[derive(Serialize)]
-struct Reply<'a, T> {
-    id: u64,
-    ok: &'a T,
-}
-
-#[derive(Serialize)]
-struct ErrorReply<'a> {
-    id: u64,
-    error: ErrorDetail<'a>,
-}
-
-#[derive(Serialize)]
-struct ErrorDetail<'a> {
-    /// The slug of the problem.
-    code: &'a str,
-    detail: &'a str,
-}
-
-#[derive(Serialize)]
-struct Connected<'a> {
-    client: &'a str,
-    subject: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_in_ms: Option<u64>,
-    ping_ms: u64,
-}
-
-#[derive(Serialize)]
-struct SubscribedReply<'a> {
-    channel: &'a ChannelName,
-    offset: u64,
-    epoch: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recovered: Option<bool>,
-    messages: Vec<&'a RawValue>,
-}
-
-/// An event that is not a message.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Notice<'a> {
-    Gap { channel: &'a ChannelName, from: u64, to: u64, epoch: &'a str, reason: &'a str },
-    Stale,
-    Fresh,
-    Unsubscribed { channel: &'a ChannelName, code: &'a str },
-}
-
-/// Nothing to say but that it was done.
-#[derive(Serialize)]
-struct Done {}
 
 impl Protocol for Native {
     const TRANSPORT: &'static str = "websocket";
@@ -171,9 +59,6 @@ impl Protocol for Native {
         text: &str,
         replies: &mut Vec<Utf8Bytes>,
     ) -> Result<(), CloseReason> {
-        if !session.take_command() {
-            return Err(CloseReason::TooManyCommands);
-        }
         let command: Command = read_json(text.as_bytes()).map_err(|error| CloseReason::BadFrame(error.to_string()))?;
         if !self.is_connected && command.cmd != CommandName::Connect {
             return Err(CloseReason::Unauthenticated("the first command must be connect".to_owned()));
@@ -200,6 +85,10 @@ impl Protocol for Native {
                 epoch: &gap.epoch,
                 reason: gap.reason.text(),
             }),
+            Event::Presence { digest, is_incomplete: false } => json(&Notice::Presence(digest)),
+            Event::Presence { digest, .. } => {
+                json(&Notice::Presence(&PresenceDigest { truncated: true, ..PresenceDigest::clone(digest) }))
+            }
             Event::Stale => json(&Notice::Stale),
             Event::Fresh => json(&Notice::Fresh),
         })
@@ -281,20 +170,20 @@ impl Native {
     ) -> Result<(), Problem> {
         let id = command.id;
         let channel = command.channel.clone().ok_or_else(|| Problem::body_field("/channel", "is required"))?;
-        let since = command.since.as_ref();
-        let since = since.map(|since| Position { epoch: since.epoch.clone(), offset: since.offset });
         match command.cmd {
             CommandName::Subscribe => {
-                let delivering = delivering(command.mode, command.max_rate, command.filter, command.snapshot)?;
+                let delivering = Delivering {
+                    snapshot: command.snapshot,
+                    presence: command.presence,
+                    ..Delivering::new(command.mode, command.max_rate, command.filter)?
+                };
                 let token = command.token.as_deref();
-                let subscribed = session.subscribe(&channel, token, since, delivering).await?;
+                let subscribed = session.subscribe(&channel, token, command.since, delivering).await?;
                 push_subscribed(id, &channel, &subscribed, replies);
             }
             CommandName::Unsubscribe => {
                 if !session.subscriber.unsubscribe(&channel) {
-                    return Err(
-                        Problem::new(&NOT_SUBSCRIBED).detail(format!("there is no subscription to `{channel}`"))
-                    );
+                    return Err(PubSubError::NotSubscribed { channel }.into());
                 }
                 replies.push(json(&Reply { id, ok: &Done {} }));
             }
@@ -315,8 +204,11 @@ impl Native {
             }
             CommandName::History => {
                 let limit = command.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
-                let page = session.history(&channel, since, HistoryOrder::Asc, limit).await?;
+                let page = session.history(&channel, command.since, HistoryOrder::Asc, limit).await?;
                 replies.push(json(&Reply { id, ok: &page }));
+            }
+            CommandName::Presence => {
+                replies.push(json(&Reply { id, ok: &session.presence(&channel, true).await? }));
             }
             CommandName::Connect | CommandName::Refresh | CommandName::Ping => {}
         }
@@ -324,65 +216,11 @@ impl Native {
     }
 }
 
-/// How a subscription receives messages.
-///
-/// # Errors
-/// `invalid-body` naming the field.
-pub(super) fn delivering(
-    mode: Mode,
-    max_rate: Option<f64>,
-    filter: Option<Filter>,
-    snapshot: bool,
-) -> Result<Delivering, Problem> {
-    if let Some(filter) = &filter {
-        filter.check().map_err(|rule| Problem::body_field("/filter", rule))?;
-    }
-    let interval = match max_rate {
-        None => None,
-        Some(rate) if (0.01..=1_000.0).contains(&rate) => Some(Duration::from_secs_f64(1.0 / rate)),
-        Some(rate) => {
-            return Err(Problem::body_field("/max_rate", format!("must be between 0.01 and 1000, got {rate}")));
-        }
-    };
-    Ok(Delivering { interval, latest_only: mode == Mode::Latest, filter, snapshot })
-}
-
-/// Adds the reply to a subscription. Recovered messages that do not fit into it follow as events.
-fn push_subscribed(id: u64, channel: &ChannelName, subscribed: &Subscribed, replies: &mut Vec<Utf8Bytes>) {
-    let Subscribed { position, recovered, messages } = subscribed;
-    let mut bytes = 0;
-    let fits = |delivery: &&Arc<Delivery>| {
-        bytes += delivery.text().len();
-        bytes <= MAX_REPLY
-    };
-    let count = messages.iter().take_while(fits).count();
-    let (first, others) = messages.split_at(count);
-    let parsed = first.iter().filter_map(|delivery| serde_json::from_str(delivery.text()).ok());
-    let ok = SubscribedReply {
-        channel,
-        offset: position.offset,
-        epoch: &position.epoch,
-        recovered: *recovered,
-        messages: parsed.collect(),
-    };
-    replies.push(json(&Reply { id, ok: &ok }));
-    replies.extend(others.iter().map(|delivery| delivery.native(0)));
-}
-
 fn refused(problem: &Problem) -> CloseReason {
     match problem.status().as_u16() {
         429 => CloseReason::TooManySockets,
         _ => CloseReason::Unauthenticated(problem.text().to_owned()),
     }
-}
-
-/// Text, numbers and raw JSON always serialise.
-fn json(value: &impl Serialize) -> Utf8Bytes {
-    serde_json::to_string(value).unwrap_or_default().into()
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// When a client of a stopping replica should reconnect, milliseconds: at random, so that not all come at once.

@@ -67,7 +67,7 @@ async fn each_command_has_a_result_or_an_error() {
     ]);
     let replies = call(&app, "/batch", json!({ "commands": commands, "parallel": true })).await["replies"].clone();
     assert_eq!(replies[0]["publish"]["offset"], 2, "{replies}");
-    assert_eq!((&replies[1]["error"]["code"], &replies[2]["error"]["code"]), (&json!(102), &json!(107)));
+    assert_eq!((&replies[1]["error"]["code"], &replies[2]["error"]["code"]), (&json!(102), &json!(108)));
 }
 
 #[tokio::test]

@@ -1,23 +1,27 @@
-//! The commands of the server API.
+//! What the commands of the server API do.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
 use super::super::access::Verb;
+use super::super::control::Order;
 use super::super::error::PubSubError;
 use super::super::model::{MAX_BATCH, PublishReply};
 use super::super::service::PubSubService;
 use super::super::{READ, WRITE};
+use super::api_commands::{
+    ApiCommand, BatchParams, BroadcastParams, ChannelParams, ChannelsParams, DisconnectParams, InfoParams,
+    PublishParams, UnsubscribeParams,
+};
 use super::error::CommandError;
+use super::presence::presence_result;
 use super::publication::{HistoryParams, publish_request, to_raw};
 use crate::events::{ChannelName, EventsError, HistoryOrder, Message, TagMap};
 use crate::http::auth::{ADMIN, Principal};
 use crate::http::batch_item::BatchItem;
-use crate::http::integer;
 use crate::random;
 
 /// The most bytes of one broadcast, over all its channels.
@@ -27,123 +31,6 @@ const MAX_BATCH_REPLY: usize = 1 << 20;
 
 /// Distinguishes this process from others.
 static UID: LazyLock<String> = LazyLock::new(random::unique_text);
-
-/// A message to publish.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ChannelApiPublishRequest,
-    example = json!({ "channel": "orderbook:ENERGY", "data": { "best_bid": "3.41" } }))]
-pub(in super::super) struct PublishParams {
-    #[schema(value_type = String)]
-    pub channel: ChannelName,
-    /// Any JSON. On a channel with a schema: `{"message_type", "data"}`.
-    #[schema(value_type = serde_json::Value)]
-    pub data: Box<RawValue>,
-    /// Up to 16 short labels, by which subscribers filter.
-    #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    pub tags: TagMap,
-    /// A repetition with this key within five minutes is not published again.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 128)]
-    pub idempotency_key: Option<String>,
-    /// If the channel has a message with this version or a later one, the message is not published.
-    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(maximum = 9_007_199_254_740_991_u64)]
-    pub version: Option<u64>,
-}
-
-/// A message to publish to several channels.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ChannelApiBroadcastRequest,
-    example = json!({ "channels": ["orderbook:ENERGY", "orderbook:REC"], "data": { "is_open": true } }))]
-pub(in super::super) struct BroadcastParams {
-    /// At most 1,000. Each receives the message, at most 16 MiB in all.
-    #[schema(value_type = Vec<String>, min_items = 1, max_items = 1_000)]
-    pub channels: Vec<BatchItem<ChannelName>>,
-    /// Any JSON. On a channel with a schema: `{"message_type", "data"}`.
-    #[schema(value_type = serde_json::Value)]
-    pub data: Box<RawValue>,
-    /// Up to 16 short labels, by which subscribers filter.
-    #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    pub tags: TagMap,
-    /// A repetition with this key within five minutes is not published again; applies to each channel.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 128)]
-    pub idempotency_key: Option<String>,
-    /// A channel that has a message with this version or a later one does not receive the message.
-    #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(maximum = 9_007_199_254_740_991_u64)]
-    pub version: Option<u64>,
-}
-
-/// A channel.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ChannelApiRequest, example = json!({ "channel": "orderbook:ENERGY" }))]
-pub(in super::super) struct ChannelParams {
-    #[schema(value_type = String)]
-    pub channel: ChannelName,
-}
-
-/// Which channels to list.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ChannelApiListRequest, example = json!({ "pattern": "market:*" }))]
-pub(in super::super) struct ChannelsParams {
-    /// A channel, or the beginning of names followed by `*`; absent: all.
-    #[serde(default)]
-    #[schema(max_length = 201)]
-    pub pattern: Option<String>,
-}
-
-/// No parameters.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ChannelApiInfoRequest, example = json!({}))]
-pub(in super::super) struct InfoParams {}
-
-/// Commands to run.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ChannelApiBatchRequest,
-    example = json!({ "commands": [{ "publish": { "channel": "orderbook:ENERGY", "data": { "best_bid": "3.41" } } }] }))]
-pub(in super::super) struct BatchParams {
-    /// At most 1,000 objects that name one command each. They run in their order.
-    #[schema(value_type = Vec<serde_json::Value>, min_items = 1, max_items = 1_000)]
-    pub commands: Vec<BatchItem<ApiCommand>>,
-    /// Without effect: the commands always run in their order.
-    #[serde(default)]
-    #[expect(dead_code, reason = "clients send it")]
-    pub parallel: bool,
-}
-
-/// A command with its parameters.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(in super::super) enum ApiCommand {
-    Publish(PublishParams),
-    Broadcast(BroadcastParams),
-    History(HistoryParams),
-    HistoryRemove(ChannelParams),
-    Channels(ChannelsParams),
-    Info(InfoParams),
-}
-
-impl ApiCommand {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Publish(_) => "publish",
-            Self::Broadcast(_) => "broadcast",
-            Self::History(_) => "history",
-            Self::HistoryRemove(_) => "history_remove",
-            Self::Channels(_) => "channels",
-            Self::Info(_) => "info",
-        }
-    }
-}
 
 /// The position of a message, or of the channel if it has a later version.
 #[derive(Debug, Serialize)]
@@ -172,6 +59,14 @@ impl ServerApi<'_> {
                 self.caller.require(ADMIN)?;
                 self.pubsub.clear_history(&params.channel, self.caller).await?;
                 Ok(to_raw(&serde_json::Map::new()))
+            }
+            ApiCommand::Presence(ChannelParams { channel }) => self.presence(&channel, true).await,
+            ApiCommand::PresenceStats(ChannelParams { channel }) => self.presence(&channel, false).await,
+            ApiCommand::Disconnect(DisconnectParams { user: subject, client }) => {
+                self.order(Order { subject, client, channel: None }).await
+            }
+            ApiCommand::Unsubscribe(UnsubscribeParams { user: subject, channel, client }) => {
+                self.order(Order { subject, client, channel: Some(channel) }).await
             }
             ApiCommand::Channels(params) => self.channels(&params),
             ApiCommand::Info(InfoParams {}) => self.info(),
@@ -287,11 +182,25 @@ impl ServerApi<'_> {
     }
 
     async fn history(&self, params: HistoryParams) -> Result<Box<RawValue>, CommandError> {
-        let channel = &params.channel;
-        self.pubsub.require(Some(self.caller), Verb::Subscribe, channel)?;
-        self.caller.require_key(READ, channel.as_str())?;
-        let page = self.pubsub.history(channel, params.since(), params.order(), params.limit()).await?;
+        self.require_readable(&params.channel)?;
+        let page = self.pubsub.history(&params.channel, params.since(), params.order(), params.limit()).await?;
         params.result(&page)
+    }
+
+    async fn presence(&self, channel: &ChannelName, is_list: bool) -> Result<Box<RawValue>, CommandError> {
+        self.require_readable(channel)?;
+        presence_result(&self.pubsub.presence(channel, is_list).await?, is_list)
+    }
+
+    fn require_readable(&self, channel: &ChannelName) -> Result<(), CommandError> {
+        self.pubsub.require(Some(self.caller), Verb::Subscribe, channel)?;
+        Ok(self.caller.require_key(READ, channel.as_str())?)
+    }
+
+    async fn order(&self, order: Order) -> Result<Box<RawValue>, CommandError> {
+        self.caller.require(ADMIN)?;
+        self.pubsub.order(order, self.caller).await?;
+        Ok(to_raw(&serde_json::Map::new()))
     }
 
     fn channels(&self, params: &ChannelsParams) -> Result<Box<RawValue>, CommandError> {

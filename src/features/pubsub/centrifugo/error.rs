@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::error::PubSubError;
+use super::super::socket::CloseReason;
 use crate::events::EventsError;
 use crate::http::problem::Problem;
 
@@ -37,7 +38,6 @@ pub(super) struct CommandError {
 
 impl CommandError {
     pub(super) const METHOD_NOT_FOUND: Self = Self::new(METHOD_NOT_FOUND, "there is no such method");
-    pub(super) const NOT_AVAILABLE: Self = Self::new(NOT_AVAILABLE, "not available");
     pub(super) const TOKEN_EXPIRED: Self = Self::new(TOKEN_EXPIRED, "the token has expired");
     pub(super) const UNAUTHORIZED: Self = Self::new(UNAUTHORIZED, "a credential is required");
     pub(super) const UNRECOVERABLE: Self =
@@ -84,8 +84,22 @@ impl From<PubSubError> for CommandError {
                 LIMIT_EXCEEDED
             }
             PubSubError::AlreadySubscribed { .. } => ALREADY_SUBSCRIBED,
+            PubSubError::PresenceDisabled { .. } | PubSubError::TokensDisabled => NOT_AVAILABLE,
+            PubSubError::TokenExpired => TOKEN_EXPIRED,
             _ => return Problem::from(error).into(),
         };
         Self::of_problem(code, &error.into())
+    }
+}
+
+/// Why a command is not executed.
+pub(super) enum Refusal {
+    Reply(CommandError),
+    Close(CloseReason),
+}
+
+impl<E: Into<CommandError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Reply(error.into())
     }
 }

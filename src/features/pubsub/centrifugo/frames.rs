@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::error::CommandError;
 use super::publication::Publication;
 use crate::events::ChannelName;
+use crate::http::extract::parse_json;
 
 /// A command: `{"id":1,"subscribe":{...}}`.
 #[derive(Debug)]
@@ -17,6 +19,16 @@ pub(super) struct Command<'a> {
     pub id: u32,
     pub name: &'a str,
     pub params: &'a RawValue,
+}
+
+impl Command<'_> {
+    /// The parameters.
+    ///
+    /// # Errors
+    /// A bad request, naming the member.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, CommandError> {
+        Ok(parse_json(self.params.get().as_bytes())?)
+    }
 }
 
 /// The commands of a frame.
@@ -106,8 +118,8 @@ mod tests {
             reply(3, "connect", &serde_json::json!({ "ping": 25 })).as_str(),
             r#"{"id":3,"connect":{"ping":25}}"#
         );
-        let error = error_reply(4, &CommandError::NOT_AVAILABLE);
-        assert_eq!(error.as_str(), r#"{"id":4,"error":{"code":108,"message":"not available"}}"#);
+        let error = error_reply(4, &CommandError::TOKEN_EXPIRED);
+        assert_eq!(error.as_str(), r#"{"id":4,"error":{"code":109,"message":"the token has expired"}}"#);
         let push = unsubscribe(&channel, 2500, "insufficient state");
         assert_eq!(
             push.as_str(),

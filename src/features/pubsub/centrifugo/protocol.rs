@@ -1,26 +1,20 @@
 //! The commands of a connection.
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::delivery::Position;
 use super::super::error::PubSubError;
-use super::super::filter::Filter;
 use super::super::session::Session;
 use super::super::socket::{CloseReason, Ended, Protocol};
-use super::super::subscriber::Subscribed;
-use super::super::subscription::{Delivering, Event};
-use super::super::websocket::{Mode, delivering};
-use super::error::CommandError;
+use super::super::subscription::Event;
+use super::error::{CommandError, Refusal};
 use super::frames::{self, Command, error_reply, reply};
+use super::presence::presence_result;
 use super::publication::{HistoryParams, Publication, publish_request};
+use super::subscribe::{TokenState, subscribe};
 use crate::events::{ChannelName, TagMap};
-use crate::http::extract::parse_json;
 
-/// The client asks for error 112 instead of a subscription that could not recover.
-const REJECT_UNRECOVERED: u64 = 2;
 /// The credential does not permit the subscription any more. Clients do not subscribe again.
 const UNSUBSCRIBED: u16 = 2000;
 /// The channel token has ended. Clients subscribe again, with a new token.
@@ -39,18 +33,6 @@ pub(super) struct Centrifugo {
     ended: Vec<ChannelName>,
 }
 
-/// Why a command is not executed.
-enum Refusal {
-    Reply(CommandError),
-    Close(CloseReason),
-}
-
-impl<E: Into<CommandError>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self::Reply(error.into())
-    }
-}
-
 /// Members that the service does not use are ignored, because clients of later versions may send more.
 #[derive(Deserialize)]
 struct ConnectParams {
@@ -59,42 +41,14 @@ struct ConnectParams {
 }
 
 #[derive(Deserialize)]
-struct SubscribeParams {
+struct ChannelParams {
     channel: ChannelName,
-    /// A channel token.
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    data: Option<SubscribeData>,
-    #[serde(default)]
-    recover: bool,
-    #[serde(default)]
-    offset: u64,
-    #[serde(default)]
-    epoch: String,
-    #[serde(default)]
-    tf: Option<Filter>,
-    #[serde(default)]
-    flag: u64,
-    /// The kind of subscription; 0 is a stream of messages.
-    #[serde(default, rename = "type")]
-    kind: i64,
-}
-
-/// What an application may pass as data of a subscription: how it receives messages.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SubscribeData {
-    #[serde(default)]
-    mode: Mode,
-    max_rate: Option<f64>,
-    #[serde(default)]
-    snapshot: bool,
 }
 
 #[derive(Deserialize)]
-struct ChannelParams {
+struct SubRefreshParams {
     channel: ChannelName,
+    token: String,
 }
 
 #[derive(Deserialize)]
@@ -118,19 +72,6 @@ struct Connected<'a> {
     pong: Option<bool>,
 }
 
-#[derive(Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the protocol has them")]
-struct SubscribeResult<'a> {
-    recoverable: bool,
-    positioned: bool,
-    epoch: &'a str,
-    offset: u64,
-    was_recovering: bool,
-    recovered: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    publications: Vec<Publication<'a>>,
-}
-
 /// A result without members.
 #[derive(Serialize)]
 struct Empty {}
@@ -148,9 +89,6 @@ impl Protocol for Centrifugo {
         text: &str,
         replies: &mut Vec<Utf8Bytes>,
     ) -> Result<(), CloseReason> {
-        if !session.take_command() {
-            return Err(CloseReason::TooManyCommands);
-        }
         self.ended.clear();
         let Some(command) = frames::parse(text).map_err(CloseReason::BadFrame)? else { return Ok(()) };
         if (command.name == "connect") == self.is_connected {
@@ -194,7 +132,7 @@ impl Protocol for Centrifugo {
                 self.ended.push(gap.channel.clone());
                 Some(frames::unsubscribe(&gap.channel, INSUFFICIENT_STATE, "insufficient state"))
             }
-            Event::Stale | Event::Fresh => None,
+            Event::Presence { .. } | Event::Stale | Event::Fresh => None,
         }
     }
 
@@ -235,7 +173,7 @@ impl Centrifugo {
         let (id, name) = (command.id, command.name);
         match name {
             "connect" => {
-                let ConnectParams { token } = read(command)?;
+                let ConnectParams { token } = command.read()?;
                 if !token.is_empty() {
                     authenticate(session, &token)?;
                 }
@@ -248,7 +186,7 @@ impl Centrifugo {
                 ));
             }
             "refresh" => {
-                let ConnectParams { token } = read(command)?;
+                let ConnectParams { token } = command.read()?;
                 authenticate(session, &token)?;
                 replies.push(reply(id, name, &state(session)));
                 let forbidden = session.end_forbidden();
@@ -258,31 +196,36 @@ impl Centrifugo {
             }
             "subscribe" => subscribe(session, command, replies).await?,
             "unsubscribe" => {
-                let ChannelParams { channel } = read(command)?;
+                let ChannelParams { channel } = command.read()?;
                 session.subscriber.unsubscribe(&channel);
                 replies.push(reply(id, name, &Empty {}));
             }
             "publish" => {
-                let PublishParams { channel, data } = read(command)?;
+                let PublishParams { channel, data } = command.read()?;
                 let namespace = session.pubsub.events.namespace(&channel).map_err(PubSubError::from)?;
                 let request = publish_request(namespace, data, TagMap::new())?;
                 session.publish(channel, request).await?;
                 replies.push(reply(id, name, &Empty {}));
             }
             "history" => {
-                let params: HistoryParams = read(command)?;
+                let params: HistoryParams = command.read()?;
                 let page = session.history(&params.channel, params.since(), params.order(), params.limit()).await?;
                 replies.push(reply(id, name, &params.result(&page)?));
             }
-            "presence" | "presence_stats" | "sub_refresh" => return Err(CommandError::NOT_AVAILABLE.into()),
+            "presence" | "presence_stats" => {
+                let ChannelParams { channel } = command.read()?;
+                let presence = session.presence(&channel, name == "presence").await?;
+                replies.push(reply(id, name, &presence_result(&presence, name == "presence")?));
+            }
+            "sub_refresh" => {
+                let SubRefreshParams { channel, token } = command.read()?;
+                session.renew(&channel, &token)?;
+                replies.push(reply(id, name, &TokenState::of(session, &channel)));
+            }
             _ => return Err(CommandError::METHOD_NOT_FOUND.into()),
         }
         Ok(())
     }
-}
-
-fn read<T: DeserializeOwned>(command: &Command<'_>) -> Result<T, CommandError> {
-    Ok(parse_json(command.params.get().as_bytes())?)
 }
 
 fn authenticate(session: &mut Session, token: &str) -> Result<(), Refusal> {
@@ -305,39 +248,6 @@ fn state(session: &Session) -> Connected<'_> {
         ping: None,
         pong: None,
     }
-}
-
-async fn subscribe(session: &mut Session, command: &Command<'_>, replies: &mut Vec<Utf8Bytes>) -> Result<(), Refusal> {
-    let SubscribeParams { channel, token, data, recover, offset, epoch, tf, flag, kind } = read(command)?;
-    if kind != 0 {
-        return Err(CommandError::bad_request(format!("type must be 0, got {kind}")).into());
-    }
-    let SubscribeData { mode, max_rate, snapshot } = data.unwrap_or_default();
-    let since = recover.then(|| Position { epoch: epoch.into(), offset });
-    // A client that recovers knows the messages up to its position.
-    let delivering: Delivering = delivering(mode, max_rate, tf, snapshot && !recover).map_err(CommandError::from)?;
-    let token = Some(token.as_str()).filter(|token| !token.is_empty());
-    let Subscribed { position, recovered, messages } = session.subscribe(&channel, token, since, delivering).await?;
-    if recovered == Some(false) && flag & REJECT_UNRECOVERED != 0 {
-        session.subscriber.unsubscribe(&channel);
-        return Err(CommandError::UNRECOVERABLE.into());
-    }
-    let count = Publication::fitting(messages.iter().map(|delivery| &**delivery));
-    let (first, others) = messages.split_at(count);
-    let result = SubscribeResult {
-        recoverable: true,
-        positioned: true,
-        epoch: &position.epoch,
-        // Each recovered message moves the position of the client, which begins where it was.
-        offset: if recovered == Some(true) { offset } else { position.offset },
-        was_recovering: recover,
-        recovered: recovered == Some(true),
-        publications: first.iter().map(|delivery| Publication::new(delivery)).collect(),
-    };
-    replies.push(reply(command.id, command.name, &result));
-    let push = |delivery: &_| frames::message(&channel, &Publication::new(delivery));
-    replies.extend(others.iter().map(|delivery| delivery.centrifugo(push).clone()));
-    Ok(())
 }
 
 #[cfg(test)]

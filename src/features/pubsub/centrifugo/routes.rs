@@ -15,8 +15,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::service::PubSubService;
 use super::super::socket;
-use super::api::{
-    ApiCommand, BatchParams, BroadcastParams, ChannelParams, ChannelsParams, InfoParams, PublishParams, ServerApi,
+use super::api::ServerApi;
+use super::api_commands::{
+    ApiCommand, BatchParams, BroadcastParams, ChannelParams, ChannelsParams, DisconnectParams, InfoParams,
+    PublishParams, UnsubscribeParams,
 };
 use super::error::CommandError;
 use super::protocol::Centrifugo;
@@ -140,6 +142,26 @@ commands! {
     #[utoipa::path(post, path = "/history_remove", tag = "pubsub", operation_id = "remove_history_as_centrifugo",
         request_body = ChannelParams, responses((status = 200, description = "The history is empty", body = ApiReply)))]
     remove_history_as_centrifugo(HistoryRemove: ChannelParams);
+
+    /// List the clients of a channel, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/presence", tag = "pubsub", operation_id = "get_presence_as_centrifugo",
+        request_body = ChannelParams, responses((status = 200, description = "The clients of all replicas", body = ApiReply)))]
+    get_presence_as_centrifugo(Presence: ChannelParams);
+
+    /// Count the clients of a channel, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/presence_stats", tag = "pubsub", operation_id = "count_presence_as_centrifugo",
+        request_body = ChannelParams, responses((status = 200, description = "The numbers of clients and users", body = ApiReply)))]
+    count_presence_as_centrifugo(PresenceStats: ChannelParams);
+
+    /// Disconnect a user's clients at all replicas, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/disconnect", tag = "pubsub", operation_id = "disconnect_as_centrifugo",
+        request_body = DisconnectParams, responses((status = 200, description = "The order was sent", body = ApiReply)))]
+    disconnect_as_centrifugo(Disconnect: DisconnectParams);
+
+    /// End a user's subscriptions to a channel at all replicas, as Centrifugo's server API does.
+    #[utoipa::path(post, path = "/unsubscribe", tag = "pubsub", operation_id = "unsubscribe_as_centrifugo",
+        request_body = UnsubscribeParams, responses((status = 200, description = "The order was sent", body = ApiReply)))]
+    unsubscribe_as_centrifugo(Unsubscribe: UnsubscribeParams);
 
     /// List the channels with subscribers at this replica, as Centrifugo's server API does.
     #[utoipa::path(post, path = "/channels", tag = "pubsub", operation_id = "list_channels_as_centrifugo",

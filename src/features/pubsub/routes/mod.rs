@@ -2,8 +2,10 @@
 
 mod admin;
 mod history;
+mod presence;
 mod publish;
 
 pub(super) use admin::*;
 pub(super) use history::*;
+pub(super) use presence::*;
 pub(super) use publish::*;
