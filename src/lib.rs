@@ -23,6 +23,7 @@ pub mod clock;
 pub mod close_matches;
 pub mod codec;
 pub mod config;
+pub mod decimal;
 pub mod deps;
 pub mod events;
 pub mod features;
