@@ -1,6 +1,7 @@
 //! The capabilities: one folder and one row of [`FEATURES`] each.
 
 pub mod cache;
+pub mod epoch;
 mod feature;
 pub mod health;
 pub mod hosts;
@@ -17,6 +18,7 @@ pub use feature::{Feature, StartError};
 /// Every capability of the service.
 pub static FEATURES: &[&Feature] = &[
     &cache::FEATURE,
+    &epoch::FEATURE,
     &health::FEATURE,
     &hosts::FEATURE,
     &idempotency::FEATURE,

@@ -25,6 +25,7 @@ mod compression;
 mod cors;
 mod demo;
 mod documentation;
+mod epoch;
 mod faults;
 mod faults_keyspace;
 mod faults_load;
