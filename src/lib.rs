@@ -6,7 +6,7 @@
 //! - [`http`]: connections, the middleware, extractors, problems, the API document.
 //! - [`events`]: channels with offsets and history, through which every capability publishes.
 //! - [`redis`]: connections, scripts, keys and faults, for each role that Redis plays.
-//! - [`tape`] and [`decimal`]: the words of the market, symbols and exact numbers.
+//! - [`tape`] and [`decimal`]: the trades of each symbol, which several capabilities write and read; exact numbers.
 //! - [`codec`], [`random`] and [`close_matches`]: packed columns of numbers; random tokens; names that a caller may have
 //!   meant.
 //! - [`config`], [`clock`], [`lifecycle`], [`telemetry`], [`tls`]: the foundation, which knows no feature.

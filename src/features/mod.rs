@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod pubsub;
 pub mod ratelimit;
 pub mod timeseries;
+pub mod trades;
 
 pub use feature::{Feature, StartError};
 
@@ -28,4 +29,5 @@ pub static FEATURES: &[&Feature] = &[
     &pubsub::FEATURE,
     &ratelimit::FEATURE,
     &timeseries::FEATURE,
+    &trades::FEATURE,
 ];

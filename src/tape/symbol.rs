@@ -1,4 +1,4 @@
-//! Names of traded instruments.
+//! Names of traded instruments, and ids that other systems choose.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -56,6 +56,52 @@ impl ToSchema for Symbol {
     }
 }
 
+/// The id of a trade, an order or a party, which another system has chosen: 1 to 128 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub struct Reference(String);
+
+const MAX_REFERENCE: usize = 128;
+
+impl Reference {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Reference {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() || text.len() > MAX_REFERENCE || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("must be 1 to {MAX_REFERENCE} visible ASCII characters"));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl PartialSchema for Reference {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("The id of a trade, an order or a party"))
+            .pattern(Some("^[!-~]{1,128}$"))
+            .into()
+    }
+}
+
+impl ToSchema for Reference {
+    fn name() -> Cow<'static, str> {
+        "MarketReference".into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +113,16 @@ mod tests {
         }
         for bad in ["", "a b", "a/b", "{a}", "ก", &"x".repeat(65)] {
             assert!(Symbol::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_visible_text() {
+        for good in ["t-1", "{a}/b", &"x".repeat(128)] {
+            assert!(Reference::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "\n", "ก", &"x".repeat(129)] {
+            assert!(Reference::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 }

@@ -101,3 +101,4 @@ mod timeseries_rollup_loads;
 mod timeseries_rollups;
 mod timeseries_times;
 mod timeseries_writers;
+mod trades;

@@ -93,7 +93,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("close_matches", &[]),
     ("codec", &[]),
     ("random", &[]),
-    ("tape", &["decimal"]),
+    ("tape", &["clock", "decimal", "lua_scripts", "redis"]),
     ("decimal", &[]),
     ("tls", &[]),
 ];
