@@ -20,7 +20,7 @@ use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, FieldError, SectionCheck};
-use crate::deps::{Deps, Shared};
+use crate::deps::{Deps, SeriesFeed, Shared};
 use crate::events::Events;
 use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit};
 use crate::http::access::{Access, Guard, Keys};
@@ -136,7 +136,10 @@ const KEYS: &[(&str, Keys)] = &[
     ("/json/{key}", Keys::InPath(&["{key}"])),
     ("/locks/acquire-all", Keys::CheckedByHandler),
     ("/locks/{resource}", Keys::InPath(&["{resource}"])),
+    ("/market/candles/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/market/prices/{symbol}", Keys::InPath(&["market:price:{symbol}", "market:volume:{symbol}"])),
+    ("/market/stats/{symbol}", Keys::InPath(&["{symbol}"])),
+    ("/market/trades/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/market/volume", Keys::InPath(&["trading:volume:daily"])),
     ("/presence", Keys::CheckedByHandler),
     ("/presence_stats", Keys::CheckedByHandler),
@@ -192,6 +195,7 @@ impl App {
             traces,
             phase,
             shared,
+            series: SeriesFeed::default(),
         };
         let api = api(&deps)?;
         let channels = documentation::compressed(&pubsub::describe_channels(&deps.events));
@@ -266,6 +270,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         traces: Traces::default(),
         phase: Phase::default(),
         shared: Shared::default(),
+        series: SeriesFeed::default(),
         configs: watch::Sender::new(config.clone()),
         config,
     };

@@ -1,16 +1,18 @@
 //! Everything that a feature may depend on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::http::Extensions;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::events::Events;
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
-use crate::redis::RedisRoles;
+use crate::redis::{RedisFault, RedisRoles};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -30,6 +32,45 @@ pub struct Deps {
     pub traces: Traces,
     pub phase: Phase,
     pub shared: Shared,
+    pub series: SeriesFeed,
+}
+
+/// A value of the platform's series `series` at a time in Unix milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesSample {
+    pub series: String,
+    pub timestamp: UnixMillis,
+    pub value: f64,
+}
+
+/// Stores samples in the platform's series, for capabilities that feed them. The time-series capability provides it.
+#[derive(Clone, Default)]
+pub struct SeriesFeed(Arc<OnceLock<StoreSamples>>);
+
+type StoreSamples = Box<dyn Fn(Vec<SeriesSample>) -> BoxFuture<'static, Result<(), RedisFault>> + Send + Sync>;
+
+impl SeriesFeed {
+    /// Provides the feed; the first provider counts.
+    pub fn provide(&self, store: StoreSamples) {
+        let _ = self.0.set(store);
+    }
+
+    /// Stores samples. The same samples can be stored again. Does nothing until there is a provider.
+    ///
+    /// # Errors
+    /// [`RedisFault`]; some of the samples may be stored.
+    pub async fn store(&self, samples: Vec<SeriesSample>) -> Result<(), RedisFault> {
+        match self.0.get() {
+            Some(store) => store(samples).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for SeriesFeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SeriesFeed")
+    }
 }
 
 /// What a feature's routes share with its layer around all routes: one value of each type.

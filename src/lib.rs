@@ -6,6 +6,7 @@
 //! - [`http`]: connections, the middleware, extractors, problems, the API document.
 //! - [`events`]: channels with offsets and history, through which every capability publishes.
 //! - [`redis`]: connections, scripts, keys and faults, for each role that Redis plays.
+//! - [`tape`] and [`decimal`]: the trades of each symbol, which several capabilities write and read; exact numbers.
 //! - [`codec`], [`random`] and [`close_matches`]: packed columns of numbers; random tokens; names that a caller may have
 //!   meant.
 //! - [`config`], [`clock`], [`lifecycle`], [`telemetry`], [`tls`]: the foundation, which knows no feature.
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod close_matches;
 pub mod codec;
 pub mod config;
+pub mod decimal;
 pub mod deps;
 pub mod events;
 pub mod features;
@@ -30,5 +32,6 @@ pub mod http;
 pub mod lifecycle;
 pub mod random;
 pub mod redis;
+pub mod tape;
 pub mod telemetry;
 pub mod tls;

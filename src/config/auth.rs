@@ -119,7 +119,7 @@ pub const SUBJECT: &str = "{sub}";
 
 /// The areas whose operations have keys.
 const AREAS_WITH_KEYS: &[&str] =
-    &["cache", "config", "forms", "hosts", "json", "locks", "pubsub", "ratelimit", "timeseries", "users"];
+    &["cache", "config", "forms", "hosts", "json", "locks", "market", "pubsub", "ratelimit", "timeseries", "users"];
 
 impl Scope {
     /// # Errors

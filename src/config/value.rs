@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::de::{self, Deserialize, Deserializer};
 
 /// The longest duration of a setting: a hundred years, which clocks and timers of the operating system can represent.
@@ -120,6 +121,31 @@ impl<'de> Deserialize<'de> for ByteSize {
             size if size > MAX_SIZE => Err(de::Error::custom(format!("must be at most 1024GiB, got {text}"))),
             size => Ok(size),
         }
+    }
+}
+
+/// A zone of the IANA database. The database is the system's, or the compiled-in one if the system has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone(pub TimeZone);
+
+impl FromStr for Zone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        // The longest name in the database has about 30 characters.
+        if name.len() <= 64
+            && let Ok(zone) = TimeZone::get(name)
+        {
+            return Ok(Self(zone));
+        }
+        let name: String = name.chars().take(64).collect();
+        Err(format!("must be a zone of the IANA database such as Asia/Bangkok, got `{name}`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The capabilities: one folder and one row of [`FEATURES`] each.
 
 pub mod cache;
+pub mod epoch;
 mod feature;
 pub mod health;
 pub mod hosts;
@@ -11,12 +12,14 @@ pub mod metrics;
 pub mod pubsub;
 pub mod ratelimit;
 pub mod timeseries;
+pub mod trades;
 
 pub use feature::{Feature, StartError};
 
 /// Every capability of the service.
 pub static FEATURES: &[&Feature] = &[
     &cache::FEATURE,
+    &epoch::FEATURE,
     &health::FEATURE,
     &hosts::FEATURE,
     &idempotency::FEATURE,
@@ -26,4 +29,5 @@ pub static FEATURES: &[&Feature] = &[
     &pubsub::FEATURE,
     &ratelimit::FEATURE,
     &timeseries::FEATURE,
+    &trades::FEATURE,
 ];

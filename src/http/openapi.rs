@@ -27,7 +27,7 @@ const TAGS: &[(&str, &str)] = &[
     ("config", "Configurations of the platform. These are JSON documents."),
     ("forms", "Data of the platform's forms. These are JSON documents."),
     ("energy", "Readings of meters. These are time series."),
-    ("market", "Prices and volumes of the market. These are time series."),
+    ("market", "Epochs, trades, candles, statistics and charts of the market; its prices and volumes as time series."),
     ("settlements", "Settled amounts. These are time series."),
     ("prometheus", "The query API of Prometheus, for Grafana."),
     ("influxdb", "The write API of InfluxDB: line protocol."),

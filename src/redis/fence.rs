@@ -23,6 +23,10 @@ impl FencingToken {
     pub fn new(number: u64) -> Option<Self> {
         (1..=Self::MAX).contains(&number).then_some(Self(number))
     }
+
+    pub const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// The check that a guarded call must pass: the target's fence and the token of the caller's grant.

@@ -25,6 +25,7 @@ mod report;
 mod reserved_prefixes;
 mod role;
 mod roles;
+mod runner;
 mod scan;
 mod script;
 mod script_state;

@@ -77,6 +77,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "problems",
             "random",
             "redis",
+            "tape",
             "telemetry",
         ],
     ),
@@ -92,6 +93,8 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("close_matches", &[]),
     ("codec", &[]),
     ("random", &[]),
+    ("tape", &["clock", "decimal", "lua_scripts", "redis"]),
+    ("decimal", &[]),
     ("tls", &[]),
 ];
 

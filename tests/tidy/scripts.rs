@@ -6,7 +6,8 @@ use crate::assert_none;
 use crate::tree::files;
 
 /// Scripts that belong to no feature: the Redis layer loads them itself.
-const OF_THE_REDIS_LAYER: &[&str] = &["redis/fence.lua", "redis/probe.lua", "redis/reset_fence.lua"];
+const OF_THE_REDIS_LAYER: &[&str] =
+    &["redis/fence.lua", "redis/probe.lua", "redis/reset_fence.lua", "redis/take_turn.lua"];
 
 #[test]
 fn every_script_belongs_to_a_feature_and_has_its_folder() {

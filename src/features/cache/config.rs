@@ -113,7 +113,6 @@ mod tests {
         assert_eq!(ttl_of("token:balance:").as_deref(), Some("5m"));
         assert_eq!(ttl_of("erc:certificate:").as_deref(), Some("1d"));
         assert_eq!(ttl_of("market:stats:24h").as_deref(), Some("30s"));
-        assert_eq!(ttl_of("market:current_epoch"), None);
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod cursor;
 mod error;
 mod export;
 mod families;
+mod feed;
 mod index;
 mod influx;
 mod ingest;
@@ -217,6 +218,11 @@ pub static FEATURE: Feature = Feature {
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let config: TimeseriesConfig = deps.config.section()?;
     let timeseries = TimeseriesService::new(deps, &config);
+    let fed = timeseries.clone();
+    deps.series.provide(Box::new(move |samples| {
+        let fed = fed.clone();
+        Box::pin(async move { fed.feed(samples).await })
+    }));
     #[cfg(feature = "promql")]
     let prom = prom::routes::router(timeseries.prom(config.prom, deps.offload.clone()));
     let bulk = BulkState::new(timeseries.clone(), &deps.config.section()?, config.streams);

@@ -80,9 +80,9 @@ async fn a_fence_outlives_its_series() {
 
 #[tokio::test]
 async fn a_fence_of_data_without_a_ttl_lasts_a_year() {
-    let app = TestApp::spawn().await;
-    put(&app, 20, "/cache/market:current_epoch", "1").await.expect(201);
-    expect_about(remaining_ttl(&app.redis(), "cache:fence:{market:current_epoch}"), YEAR);
+    let app = TestApp::builder().config("[[cache.policies]]\nprefix = \"kept\"").spawn().await;
+    put(&app, 20, "/cache/kept", "1").await.expect(201);
+    expect_about(remaining_ttl(&app.redis(), "cache:fence:{cache:kept}"), YEAR);
     let kept = json!({ "retention_ms": 0 }).to_string();
     send(&app, 20, Method::PUT, "/timeseries/kept", kept).await.expect(201);
     expect_about(remaining_ttl(&app.redis(), "ts:fence:{ts:kept}"), YEAR);
@@ -101,7 +101,7 @@ async fn an_expired_fence_accepts_older_tokens() {
 async fn every_fence_has_a_ttl() {
     let app = TestApp::builder().config(NO_CATCH_ALL).spawn().await;
     put(&app, 20, "/cache/a", "1").await.expect(201);
-    put(&app, 20, "/cache/market:current_epoch", "1").await.expect(201);
+    put(&app, 20, "/cache/b", "1").await.expect(201);
     send(&app, 20, Method::DELETE, "/cache/never", "").await.expect(204);
     send(&app, 20, Method::DELETE, "/cache/tags/t", "").await.expect(204);
     append(&app, 20, SERIES, 1).await.expect(200);

@@ -9,7 +9,6 @@ use super::super::service::HostService;
 use super::super::tenancy::Organisation;
 use super::chunk::hour_of;
 use super::keys::HistoryKeys;
-use super::scripts;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
 
@@ -38,7 +37,7 @@ impl HostService {
     async fn clean(&self, stop: &CancellationToken) -> Result<(), HostsError> {
         let key = self.keys.last_cleanup();
         let interval = self.config.cleanup_interval.as_millis();
-        if !self.redis.call(scripts::cleanup(&key, interval, &self.clock.redis_arg())).await? {
+        if !self.redis.take_turn(&key, interval, &self.clock).await? {
             return Ok(());
         }
         let mut after: Option<HostId> = None;
@@ -60,7 +59,7 @@ impl HostService {
                 return failure.map_or(Ok(()), Err);
             }
             // Report progress, so that no other replica starts in the meantime.
-            self.redis.call(scripts::cleanup(&key, 1, &self.clock.redis_arg())).await?;
+            self.redis.take_turn(&key, 1, &self.clock).await?;
         }
     }
 

@@ -11,7 +11,6 @@ use crate::redis::{Key, ScriptCall, flag};
 lua_scripts! {
     APPEND = "hosts/append.lua";
     CLAIM = "hosts/claim.lua";
-    CLEANUP = "hosts/cleanup.lua";
     PACK = "hosts/pack.lua";
     PUBLISH = "hosts/publish.lua";
     ROLL = "hosts/roll.lua";
@@ -72,10 +71,4 @@ pub(in super::super) fn roll(
 ) -> ScriptCall<i64, bool> {
     let call = ROLL.write(&[&keys.daily, &keys.days]).arg(day).arg(number).arg(rollup);
     call.arg(oldest).arg(ttl_ms).returns(flag)
-}
-
-/// Takes the turn to clean up, or reports progress of the cleanup. Returns `false` if another replica is cleaning up, or
-/// did so within `interval_ms`.
-pub(in super::super) fn cleanup(last: &Key, interval_ms: u64, now: &str) -> ScriptCall<i64, bool> {
-    CLEANUP.write(&[last]).arg(interval_ms).arg(now).returns(flag)
 }

@@ -10,7 +10,7 @@ use super::super::aggregate::{Calendar, Grid, Stride};
 use super::super::error::Violation;
 use super::super::series::MAX_TIMESTAMP;
 use crate::clock::UnixMillis;
-use crate::config::value::Span;
+use crate::config::value::{Span, Zone};
 use crate::http::times::{QueryTime, text_or_integer};
 
 /// A bucket length: `15m` and `1h` are elapsed time; `1d`, `2w`, `1mo` and `1y` are calendar units.
@@ -89,31 +89,6 @@ impl FromStr for BucketLength {
 }
 
 impl<'de> Deserialize<'de> for BucketLength {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-/// A zone of the IANA database. The database is the system's, or the compiled-in one if the system has none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::features::timeseries) struct Zone(pub TimeZone);
-
-impl FromStr for Zone {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        // The longest name in the database has about 30 characters.
-        if name.len() <= 64
-            && let Ok(zone) = TimeZone::get(name)
-        {
-            return Ok(Self(zone));
-        }
-        let name: String = name.chars().take(64).collect();
-        Err(format!("must be a zone of the IANA database such as Asia/Bangkok, got `{name}`"))
-    }
-}
-
-impl<'de> Deserialize<'de> for Zone {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }

@@ -9,7 +9,8 @@ mod list;
 mod multi;
 mod range;
 
-pub(super) use bucket::{Align, BucketLength, Zone};
+pub(super) use crate::config::value::Zone;
+pub(super) use bucket::{Align, BucketLength};
 pub(super) use labels::{LabelFilter, Matcher};
 pub(super) use list::ListQuery;
 pub(super) use multi::{ManyCursor, ManyPlan, ManyQuery, Reducer};

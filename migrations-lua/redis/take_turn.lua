@@ -1,8 +1,8 @@
--- Take the turn to clean up, unless a replica did so within the interval.
--- KEYS[1] last     integer, Unix ms: when a cleanup last reported progress
+-- Take the turn of a periodic job, unless a replica did so within the interval.
+-- KEYS[1] last     integer, Unix ms: when a replica last took the turn or reported progress
 -- ARGV[1] interval integer, ms, > 0      ARGV[2] now  integer, Unix ms; empty: use the clock of Redis
 -- Returns 1 if the caller has the turn, else 0.   O(1)
-assert(#KEYS == 1 and #ARGV == 2, 'cleanup: 1 key, 2 arguments')
+assert(#KEYS == 1 and #ARGV == 2, 'take_turn: 1 key, 2 arguments')
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')

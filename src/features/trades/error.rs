@@ -1,0 +1,61 @@
+//! Errors of trades and market data, and the problems that each operation can return.
+
+use std::time::Duration;
+
+use crate::http::problem::{
+    INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem, ProblemKind, WRONG_TYPE,
+};
+use crate::problems;
+use crate::redis::{Outcome, RedisFault};
+use crate::tape::Symbol;
+
+problems! { PROBLEMS:
+    TRADE_ID_REUSED = "trade-id-reused", CONFLICT, "Another trade has this id",
+        "errors names the trade. A repetition must say the same as the first report. Nothing was stored.";
+    FOLD_BEHIND = "fold-behind", SERVICE_UNAVAILABLE, "The candles are too far behind the trades",
+        "Retry after the time in Retry-After; the service is catching up. Nothing was stored.";
+    SYMBOL_NOT_FOUND = "symbol-not-found", NOT_FOUND, "There are no trades of this symbol",
+        "GET /udf/search lists the symbols that have been traded.";
+}
+
+/// The problems of reporting trades, in addition to those of every write with a JSON body.
+pub(super) static RECORD: &[&ProblemKind] =
+    &[&TRADE_ID_REUSED, &FOLD_BEHIND, &INVALID_BODY, &INVALID_HEADER, &INVALID_QUERY, &WRONG_TYPE];
+/// The problems of reading the market data of a symbol in the path, in addition to those of every read.
+pub(super) static DATA: &[&ProblemKind] = &[&FOLD_BEHIND, &INVALID_PATH, &INVALID_QUERY, &WRONG_TYPE];
+/// The problems of a chart's queries, in addition to those of every read.
+pub(super) static CHART: &[&ProblemKind] = &[&SYMBOL_NOT_FOUND, &FOLD_BEHIND, &INVALID_QUERY, &WRONG_TYPE];
+/// The problems of a chart's queries about the service.
+pub(super) static SERVICE: &[&ProblemKind] = &[&INVALID_QUERY];
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TradeError {
+    /// A field of the body breaks a rule; `field` is a JSON pointer.
+    #[error("{field}: {rule}")]
+    Invalid { field: String, rule: String },
+    #[error("the trade at {index} has the id of another trade")]
+    Reused { index: usize },
+    #[error("the candles of `{0}` are too far behind its trades")]
+    Behind(Symbol),
+    #[error("there are no trades of `{0}`")]
+    NoSymbol(Symbol),
+    #[error("could not reach the Redis that keeps the trades")]
+    Redis(#[from] RedisFault),
+}
+
+impl From<TradeError> for Problem {
+    fn from(error: TradeError) -> Self {
+        let known = |kind| Self::new(kind).detail(&error).outcome(Outcome::NotApplied);
+        match &error {
+            TradeError::Invalid { field, rule } => Self::body_field(field, rule).outcome(Outcome::NotApplied),
+            TradeError::Reused { index } => known(&TRADE_ID_REUSED).violation(
+                Location::Body,
+                format!("/trades/{index}/trade_id"),
+                "is the id of another trade",
+            ),
+            TradeError::Behind(_) => known(&FOLD_BEHIND).retry_after(Duration::from_secs(1)),
+            TradeError::NoSymbol(_) => Self::new(&SYMBOL_NOT_FOUND).detail(&error),
+            TradeError::Redis(fault) => Self::from(fault.clone()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The HTTP operations of trades, candles and statistics.
+
+pub(super) mod udf;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::model::{
+    CandleView, CandlesQuery, MAX_PAGE, Statistics, SymbolPath, TradeReceipt, TradeReport, TradeView, TradesQuery,
+};
+use super::service::TradeService;
+use crate::clock::MAX_TIMESTAMP;
+use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::fencing::GrantToken;
+use crate::http::problem::Problem;
+use crate::http::reply::{Created, Page};
+
+/// Report trades of a symbol.
+///
+/// All trades of the request are stored, or none. A repetition stores nothing and gets the first answer, for at least an
+/// hour, or 100,000 trades of the symbol: a request whose outcome is unknown can be repeated.
+#[utoipa::path(post, path = "/trades", tag = "market", operation_id = "report_trades",
+    request_body = TradeReport,
+    responses((status = 200, description = "The tape had all these trades", body = TradeReceipt),
+              (status = 201, description = "The trades are on the tape", body = TradeReceipt)))]
+pub(super) async fn report_trades(
+    State(trades): State<Arc<TradeService>>,
+    NoQuery: NoQuery,
+    GrantToken(token): GrantToken,
+    Json(report): Json<TradeReport>,
+) -> Result<Response, Problem> {
+    let receipt = trades.record(report, token).await?;
+    Ok(match receipt.stored {
+        0 => (StatusCode::OK, Json(receipt)).into_response(),
+        _ => Created(receipt).into_response(),
+    })
+}
+
+fn check_limit(limit: usize) -> Result<(), Problem> {
+    if (1..=MAX_PAGE).contains(&limit) {
+        return Ok(());
+    }
+    Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_PAGE}, got {limit}")))
+}
+
+/// List the trades of a symbol, the last to arrive first.
+///
+/// The service keeps about 100,000 trades of each symbol.
+#[utoipa::path(get, path = "/market/trades/{symbol}", tag = "market", operation_id = "list_trades",
+    params(SymbolPath, TradesQuery),
+    responses((status = 200, description = "A page of trades; empty for a symbol without trades", body = Page<TradeView>)))]
+pub(super) async fn list_trades(
+    State(trades): State<Arc<TradeService>>,
+    Path(SymbolPath { symbol }): Path<SymbolPath>,
+    Query(TradesQuery { limit, cursor }): Query<TradesQuery>,
+) -> Result<Json<Page<TradeView>>, Problem> {
+    check_limit(limit)?;
+    let is_number = |part: &str| (1..=16).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_entry = |cursor: &str| cursor.split_once('-').is_some_and(|(ms, number)| is_number(ms) && is_number(number));
+    if cursor.as_deref().is_some_and(|cursor| !is_entry(cursor)) {
+        return Err(Problem::query_parameter("cursor", "must be the next_cursor of a page"));
+    }
+    Ok(Json(trades.trades(&symbol, cursor.as_deref(), limit).await?))
+}
+
+/// List the candles of a symbol, newest first.
+///
+/// An interval without trades has no candle. Candles of 1, 5 and 30 minutes are kept for 8 days, those of 15 minutes, 1 and
+/// 4 hours for 400 days, and days for 11 years.
+#[utoipa::path(get, path = "/market/candles/{symbol}", tag = "market", operation_id = "list_candles",
+    params(SymbolPath, CandlesQuery),
+    responses((status = 200, description = "A page of candles", body = Page<CandleView>)))]
+pub(super) async fn list_candles(
+    State(trades): State<Arc<TradeService>>,
+    Path(SymbolPath { symbol }): Path<SymbolPath>,
+    Query(CandlesQuery { resolution, from, to, limit, cursor }): Query<CandlesQuery>,
+) -> Result<Json<Page<CandleView>>, Problem> {
+    check_limit(limit)?;
+    let now = trades.clock.now();
+    let [from, to] = [from.map_or(0, |from| from.resolve(now)), to.map_or(MAX_TIMESTAMP, |to| to.resolve(now))];
+    if from > to {
+        return Err(Problem::query_parameter("from", format!("must not be after to, got {from} and {to}")));
+    }
+    let before = cursor.map_or(to, |cursor| to.min(i64::try_from(cursor).unwrap_or(i64::MAX)));
+    Ok(Json(trades.candle_page(&symbol, resolution, [from, before], limit).await?))
+}
+
+/// Get the statistics of a symbol over the last 24 hours.
+///
+/// They are at most a second old.
+#[utoipa::path(get, path = "/market/stats/{symbol}", tag = "market", operation_id = "get_market_statistics",
+    params(SymbolPath),
+    responses((status = 200, description = "The statistics", body = Statistics)))]
+pub(super) async fn get_statistics(
+    State(trades): State<Arc<TradeService>>,
+    Path(SymbolPath { symbol }): Path<SymbolPath>,
+    NoQuery: NoQuery,
+) -> Result<Json<Statistics>, Problem> {
+    Ok(Json(trades.statistics(&symbol).await?))
+}

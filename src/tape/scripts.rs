@@ -1,0 +1,140 @@
+//! The scripts of the tape as typed calls. Their contracts are in `migrations-lua/tape/`.
+
+use super::amount::Decimal;
+use super::keys::TapeKeys;
+use super::symbol::Reference;
+use super::trade::{Entry, Side};
+use crate::clock::{Clock, UnixMillis};
+use crate::lua_scripts;
+use crate::redis::{BadReply, Fence, Key, ScriptCall, flag};
+
+lua_scripts! {
+    APPEND = "tape/append.lua";
+    PENDING = "tape/pending.lua";
+    ADVANCE = "tape/advance.lua";
+}
+
+/// The processed entries that stay on a tape.
+const KEPT: u64 = 100_000;
+
+/// The most entries of a tape: then its fold is more than [`KEPT`] entries late, and no trade is accepted.
+const LIMIT: u64 = 200_000;
+
+/// How long a tape is kept after the last trade, milliseconds.
+const LIFE: u64 = 35 * 86_400_000;
+
+/// How long the id of a trade is remembered at least, milliseconds, unless [`IDS`] trades follow within this time.
+const IDS_AGE: u64 = 3_600_000;
+const IDS: u64 = 100_000;
+
+/// A trade to append.
+#[derive(Debug)]
+pub struct NewTrade {
+    pub id: Reference,
+    /// Of what the caller said about the trade: the same trade has the same one.
+    pub fingerprint: u64,
+    /// `None`: the time of the append.
+    pub timestamp: Option<UnixMillis>,
+    pub price: Decimal,
+    pub quantity: Decimal,
+    pub side: Option<Side>,
+    pub buyer: Option<Reference>,
+    pub seller: Option<Reference>,
+    pub buy_order: Option<Reference>,
+    pub sell_order: Option<Reference>,
+}
+
+/// The outcome of an append.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The entry id of each trade, and whether it was there before.
+    All(Vec<(String, bool)>),
+    /// The trade at this index has the id of another trade; nothing was appended.
+    Reused(usize),
+    /// The fold of the tape is late; nothing was appended.
+    Full,
+}
+
+/// Appends trades with different ids to the tape of a symbol, all or none.
+pub fn append(
+    keys: &TapeKeys,
+    fence: Option<&Fence>,
+    trades: &[NewTrade],
+    clock: &Clock,
+) -> ScriptCall<Vec<String>, Appended> {
+    let text = |reference: &Option<Reference>| reference.as_ref().map(Reference::to_string).unwrap_or_default();
+    let [ids, other_ids] = &keys.ids;
+    let mut call = APPEND.guarded_write(fence, &[&keys.tape, ids, other_ids]).arg(clock.redis_arg());
+    call = call.arg(LIMIT).arg(IDS).arg(IDS_AGE).arg(LIFE);
+    for trade in trades {
+        call = call
+            .arg(trade.id.as_str())
+            .arg(format!("{:016x}", trade.fingerprint))
+            .arg(trade.timestamp.map(|ms| ms.to_string()).unwrap_or_default())
+            .arg(trade.price.to_string())
+            .arg(trade.quantity.to_string())
+            .arg(trade.side.map(Side::name).unwrap_or_default());
+        for reference in [&trade.buyer, &trade.seller, &trade.buy_order, &trade.sell_order] {
+            call = call.arg(text(reference));
+        }
+    }
+    call.returns(appended)
+}
+
+fn appended(reply: Vec<String>) -> Result<Appended, BadReply> {
+    let parts: Vec<&str> = reply.iter().map(String::as_str).collect();
+    match parts.as_slice() {
+        ["appended", rest @ ..] => {
+            let (pairs, _) = rest.as_chunks::<2>();
+            Ok(Appended::All(pairs.iter().map(|[entry, known]| ((*entry).to_owned(), *known == "1")).collect()))
+        }
+        ["reused", index] => index.parse().map(Appended::Reused).map_err(|_| BadReply::new(&reply)),
+        ["full"] => Ok(Appended::Full),
+        _ => Err(BadReply::new(&reply)),
+    }
+}
+
+/// What is behind the position of a reader.
+#[derive(Debug)]
+pub struct Pending {
+    /// The position; empty if the reader has none yet.
+    pub position: String,
+    pub entries: Vec<Entry>,
+}
+
+/// Reads at most `count` entries behind the position of `reader`.
+pub fn pending(keys: &TapeKeys, reader: &str, count: usize) -> ScriptCall<(String, Vec<Entry>), Pending> {
+    let call = PENDING.read(&[&keys.tape, &keys.positions]).arg(reader).arg(count);
+    call.returns(|(position, entries)| Ok(Pending { position, entries }))
+}
+
+/// The fields that a reader stores in one hash, whose key shares the slot of the tape.
+#[derive(Debug)]
+pub struct Results {
+    pub key: Key,
+    /// How long the hash is kept from now, milliseconds.
+    pub life: i64,
+    pub fields: Vec<(String, String)>,
+}
+
+/// Moves the position of `reader` from `expected` to `position` and stores its results. Trims the entries behind the new
+/// position if `trims`. Returns `false`, and changes nothing, if another replica has moved the position.
+pub fn advance(
+    keys: &TapeKeys,
+    reader: &str,
+    expected: &str,
+    position: &str,
+    trims: bool,
+    results: &[Results],
+) -> ScriptCall<i64, bool> {
+    let all: Vec<&Key> = [&keys.tape, &keys.positions].into_iter().chain(results.iter().map(|of| &of.key)).collect();
+    let kept = if trims { KEPT.to_string() } else { String::new() };
+    let mut call = ADVANCE.write(&all).arg(reader).arg(expected).arg(position).arg(kept).arg(LIFE);
+    for Results { life, fields, .. } in results {
+        call = call.arg(life).arg(fields.len());
+        for (field, value) in fields {
+            call = call.arg(field).arg(value);
+        }
+    }
+    call.returns(flag)
+}
