@@ -17,10 +17,11 @@ use super::error::PubSubError;
 use super::hub::{Hub, Registration};
 use super::log_page::{LogPage, LogRead};
 use super::metrics::PubSubMetrics;
+use super::revocation::Revocations;
 use super::sockets::Sockets;
 use crate::deps::Deps;
 use crate::events::{CLEARED, ChannelName, Events, History, HistoryOrder, HistoryRange, Keep, Namespace};
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{Component, ComponentHealth, ComponentMember, Finding, Tasks};
 use crate::redis::{Key, ListenerChange, News, Redis};
 
 /// How long a channel without subscribers stays subscribed, for clients that reconnect.
@@ -31,6 +32,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const STALE_AFTER: Duration = Duration::from_secs(5);
 /// New subscriptions are refused at once after this time without a subscribed connection.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(1);
+/// How long readiness shows a gap.
+const GAPS_SHOWN: Duration = Duration::from_secs(60);
 /// The most channels whose messages are read in one round trip.
 const LOADS: usize = 500;
 /// The pause before a failed read is repeated.
@@ -47,6 +50,7 @@ pub(super) struct Channels {
     pub metrics: PubSubMetrics,
     tasks: Tasks,
     sockets: Arc<Sockets>,
+    pub revocations: Revocations,
     control: Key,
     /// By the name of the Redis channel.
     open: Mutex<HashMap<String, Arc<Channel>>>,
@@ -55,6 +59,7 @@ pub(super) struct Channels {
     loads: mpsc::UnboundedSender<Arc<Channel>>,
     lost_since: Mutex<Option<Instant>>,
     is_stale: AtomicBool,
+    component_health: ComponentHealth,
 }
 
 impl Channels {
@@ -70,6 +75,8 @@ impl Channels {
             metrics,
             tasks: deps.tasks.clone(),
             sockets: Arc::clone(sockets),
+            revocations: Revocations::new(deps.redis.state.clone()),
+            component_health: deps.component_health.clone(),
             open: Mutex::default(),
             hubs: Mutex::default(),
             changes,
@@ -197,6 +204,7 @@ impl Channels {
                         channel.presence.note(digest);
                     }
                 }
+                Ok(ControlMessage::Revoked { subject, before }) => self.revocations.note(&subject, before),
                 Err(error) => tracing::warn!(%error, "unknown message on the control channel"),
             }
             return;
@@ -287,17 +295,24 @@ impl Channels {
         channel.load(&history.epoch, top, messages)
     }
 
-    /// Unsubscribes from idle channels, and notices a connection that stays lost, until `stop`.
+    /// Unsubscribes from idle channels, delivers who joined and left, and reports the health, until `stop`.
     async fn sweep(&self, stop: CancellationToken) {
+        let mut gaps = (self.metrics.gaps(), None);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SWEEP) => {}
             }
-            let is_lost = self.lost().is_some_and(|since| since.elapsed() >= STALE_AFTER);
-            if is_lost {
+            let lost = self.lost().map(|since| since.elapsed()).filter(|time| *time >= STALE_AFTER);
+            if lost.is_some() {
                 self.set_stale(true);
             }
+            let count = self.metrics.gaps();
+            if count > gaps.0 {
+                gaps = (count, Some(Instant::now()));
+            }
+            let has_gaps = gaps.1.is_some_and(|last| last.elapsed() < GAPS_SHOWN);
+            self.component_health.report("pubsub", health(lost, has_gaps));
             self.lock().retain(|name, channel| {
                 if channel.presence.release() {
                     channel.wake_all();
@@ -329,6 +344,17 @@ impl Channels {
     fn lost(&self) -> MutexGuard<'_, Option<Instant>> {
         self.lost_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What readiness shows: messages may be late or missing, but requests are served.
+fn health(lost: Option<Duration>, has_gaps: bool) -> Component {
+    let state = if lost.is_some() { "lost" } else { "subscribed" };
+    let members = vec![ComponentMember { name: "subscriber".to_owned(), state, until: None }];
+    let late =
+        lost.map(|time| format!("real-time messages are late: no subscribed connection for {} s", time.as_secs()));
+    let missing =
+        has_gaps.then(|| "real-time messages were lost within the last minute: subscribers had gaps".to_owned());
+    Component { members, findings: late.into_iter().chain(missing).map(Finding::degraded).collect() }
 }
 
 /// The messages as the log has them; those of other programs are left out.

@@ -9,6 +9,7 @@
 //!   connection. `presence.rs`: who is subscribed, and `presence_digest.rs`: who joined and left. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
 //! - `asyncapi.rs`: the `AsyncAPI` document.
 //! - `sockets.rs`: the open connections and their limits. `control.rs`: messages to all replicas.
+//!   `revocation.rs`: tokens that may not connect any more.
 //!   `channel_token.rs`: tokens that permit subscriptions. `error.rs`, `metrics.rs`.
 //!
 //! Keys: see [`crate::events`]. Without Redis: publishing and reading fail with 503. Connections stay open, learn that they
@@ -39,6 +40,7 @@ mod model;
 mod native_frames;
 mod presence;
 mod presence_digest;
+mod revocation;
 mod routes;
 mod service;
 mod session;

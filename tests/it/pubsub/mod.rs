@@ -11,5 +11,6 @@ mod faults;
 mod loss;
 mod messages;
 mod presence;
+mod revocation;
 pub mod socket;
 mod sse;
