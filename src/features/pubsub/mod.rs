@@ -4,6 +4,7 @@
 //! - `model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
 //!   native protocol, and `native_frames.rs`; `centrifugo/`: Centrifugo's; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
 //! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
+//!   `cloud_event.rs`: messages that are published as `CloudEvents`.
 //! - `subscriber.rs`: the subscriptions of one connection; `subscription.rs`: one of them; `filter.rs`: filters on tags.
 //! - `channel.rs`: a channel at this replica, with its newest messages, and `log_page.rs`. `channels.rs`: all of them, fed by one subscribed
 //!   connection. `presence.rs`: who is subscribed, and `presence_digest.rs`: who joined and left. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
@@ -28,6 +29,7 @@ mod centrifugo;
 mod channel;
 mod channel_token;
 mod channels;
+mod cloud_event;
 mod control;
 mod delivery;
 mod error;

@@ -6,6 +6,7 @@ mod centrifugo_api;
 mod centrifugo_client;
 mod centrifugo_control;
 mod centrifugo_frames;
+mod cloud_events;
 mod delivery;
 mod faults;
 mod loss;
