@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::channel::{Accepted, Channel, RING};
+use super::channel::Channel;
 use super::control::{ControlMessage, control_channel};
 use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
@@ -18,6 +18,7 @@ use super::hub::{Hub, Registration};
 use super::log_page::{LogPage, LogRead};
 use super::metrics::PubSubMetrics;
 use super::revocation::Revocations;
+use super::ring::{Accepted, RING};
 use super::sockets::Sockets;
 use crate::deps::Deps;
 use crate::events::{CLEARED, ChannelName, Events, History, HistoryOrder, HistoryRange, Keep, Namespace};
@@ -189,9 +190,19 @@ impl Channels {
                     }
                 }
                 News::Message { channel, payload } => self.receive(channel, payload),
+                News::Denied(key) => self.deny(key),
                 News::Lost => *self.lost() = Some(Instant::now()),
             })
             .await;
+    }
+
+    /// Subscribers of a channel that Redis denies learn it; the next one asks again.
+    fn deny(&self, key: &Key) {
+        let mut open = self.lock();
+        if open.get(key.as_str()).is_some_and(|channel| channel.deny()) {
+            open.remove(key.as_str());
+            self.metrics.channels.dec();
+        }
     }
 
     fn receive(&self, channel: &str, payload: &[u8]) {

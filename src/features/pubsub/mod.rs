@@ -6,7 +6,7 @@
 //! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
 //!   `cloud_event.rs`: messages that are published as `CloudEvents`.
 //! - `subscriber.rs`: the subscriptions of one connection; `subscription.rs`: one of them; `filter.rs`: filters on tags.
-//! - `channel.rs`: a channel at this replica, with its newest messages, and `log_page.rs`. `channels.rs`: all of them, fed by one subscribed
+//! - `channel.rs`: a channel at this replica. `ring.rs`: its newest messages; `log_page.rs`: older ones. `channels.rs`: all of them, fed by one subscribed
 //!   connection. `presence.rs`: who is subscribed, and `presence_digest.rs`: who joined and left. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
 //! - `asyncapi.rs`: the `AsyncAPI` document.
 //! - `sockets.rs`: the open connections and their limits. `control.rs`: messages to all replicas.
@@ -43,6 +43,7 @@ mod native_frames;
 mod presence;
 mod presence_digest;
 mod revocation;
+mod ring;
 mod routes;
 mod service;
 mod session;

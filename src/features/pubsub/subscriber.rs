@@ -191,6 +191,11 @@ fn leave(channels: &Channels, hub: &Arc<Hub>, subscription: &Subscription) {
     channels.metrics.subscriptions.dec();
 }
 
+/// Redis denies the service the channel: see `users.acl`.
+fn denied() -> RedisFault {
+    RedisFault::new(FaultKind::Denied, Outcome::NotApplied)
+}
+
 /// A subscription that has joined its channel; it leaves if it does not begin.
 struct Joined {
     channels: Arc<Channels>,
@@ -217,9 +222,7 @@ impl Joined {
         }
         // The subscription and the newest messages take a round trip each.
         let live = tokio::time::timeout(2 * channels.events.timeout(), subscription.channel.live()).await;
-        let Ok(now) = live else {
-            return Err(RedisFault::timeout(Effect::Read).into());
-        };
+        let now = live.map_err(|_| RedisFault::timeout(Effect::Read))?.ok_or_else(denied)?;
         if subscription.delivering.snapshot {
             let (messages, position) =
                 subscription.channel.latest_after(&Position { epoch: Box::default(), offset: 0 });
@@ -254,7 +257,7 @@ impl Joined {
             }
         }
         // Too much is missing: the subscription begins now.
-        let position = subscription.channel.live().await;
+        let position = subscription.channel.live().await.ok_or_else(denied)?;
         subscription.position = position.clone();
         Ok(Subscribed { position, recovered: Some(false), messages: Vec::new() })
     }
