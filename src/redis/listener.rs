@@ -22,6 +22,8 @@ pub enum News<'a> {
     Subscribed(&'a [Key]),
     /// A message and its channel.
     Message { channel: &'a str, payload: &'a [u8] },
+    /// Redis denies the service the subscription to this channel, which is not repeated.
+    Denied(&'a Key),
     /// The connection is lost; until the channels are subscribed again, messages are missed.
     Lost,
 }
@@ -179,6 +181,7 @@ impl Listener<'_> {
                     if let [channel] = chunk {
                         tracing::warn!(channel = channel.as_str(), "Redis denies the subscription: see users.acl");
                         self.channels.remove(channel);
+                        deliver(News::Denied(channel));
                     } else {
                         for channel in chunk {
                             if !Box::pin(self.subscribe(std::slice::from_ref(channel), deliver)).await {

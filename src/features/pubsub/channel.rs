@@ -3,24 +3,17 @@
 //! The ring of newest messages is the queue of every subscriber: a subscriber has only a position in it, so a slow client
 //! costs no memory and delays no client. A subscriber behind the ring reads the log in Redis, or learns of a gap.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::delivery::{Delivery, Position, within};
+use super::delivery::{Delivery, Position};
 use super::hub::{Hub, LocalSubscribers, Registration};
 use super::log_page::LogPage;
 use super::presence_digest::PresenceFeed;
+use super::ring::{Accepted, Found, RING, Ring};
 use crate::events::{ChannelName, Keep, Namespace};
-
-/// The most messages of a ring ...
-pub(super) const RING: usize = 128;
-/// ... and their most bytes. With the largest messages a ring has sixteen of them.
-const RING_BYTES: usize = 2 << 20;
-/// The most keys of which the newest message is kept for subscribers that skip messages.
-const LATEST: usize = 1_000;
 
 /// A channel with subscribers at this replica.
 #[derive(Debug)]
@@ -40,21 +33,16 @@ enum Phase {
     /// The newest messages are not read yet, or have to be read again. Messages that arrive meanwhile are kept.
     Loading,
     Live,
+    /// Redis denies the service this channel.
+    Denied,
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    epoch: Box<str>,
-    /// The last offset.
-    top: u64,
-    /// The newest messages, without a hole, ending with `top`.
-    ring: VecDeque<Arc<Delivery>>,
-    ring_bytes: usize,
+    ring: Ring,
     /// Messages that arrived while loading, in their order.
     early: Vec<Arc<Delivery>>,
-    /// The newest message of each key.
-    latest: HashMap<Box<str>, Arc<Delivery>>,
     /// By thread.
     subscribers: Vec<(Arc<Hub>, Arc<LocalSubscribers>)>,
     next_id: u64,
@@ -62,40 +50,12 @@ struct State {
     idle_since: Option<Instant>,
 }
 
-/// What a subscriber finds at its position.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// Messages, in order; the position is behind the last one.
-    Messages(Vec<Arc<Delivery>>),
-    UpToDate,
-    /// The messages are no longer in the ring.
-    Behind,
-    /// The epoch of the position has ended: messages may be missing. The position is before the oldest message of the ring.
-    NewEpoch(Position),
-}
-
-/// Whether a message could be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Accepted {
-    Delivered,
-    /// It was known.
-    Duplicate,
-    /// It is kept until the newest messages are read.
-    Early,
-    /// Messages before it are missing: the newest ones must be read again.
-    Hole,
-}
-
 impl Channel {
     pub(super) fn new(name: ChannelName, namespace: Arc<Namespace>) -> Self {
         let state = State {
             phase: Phase::Loading,
-            epoch: Box::default(),
-            top: 0,
-            ring: VecDeque::new(),
-            ring_bytes: 0,
+            ring: Ring::default(),
             early: Vec::new(),
-            latest: HashMap::new(),
             subscribers: Vec::new(),
             next_id: 0,
             idle_since: Some(Instant::now()),
@@ -115,7 +75,7 @@ impl Channel {
             state.early.push(delivery);
             return Accepted::Early;
         }
-        let accepted = state.accept(&delivery, self.namespace.keep != Keep::None);
+        let accepted = state.ring.accept(&delivery, self.namespace.keep != Keep::None);
         match accepted {
             Accepted::Hole => {
                 state.phase = Phase::Loading;
@@ -131,15 +91,14 @@ impl Channel {
     /// read again.
     pub(super) fn load(&self, epoch: &str, top: u64, messages: Vec<Arc<Delivery>>) -> bool {
         let mut state = self.lock();
-        let is_ahead = *state.epoch == *epoch && state.top > top;
-        if !is_ahead {
-            state.replace(epoch, top, messages);
+        if !state.ring.is_ahead_of(epoch, top) {
+            state.ring.replace(epoch, top, messages);
         }
         state.phase = Phase::Live;
         let is_stored = self.namespace.keep != Keep::None;
         let early = std::mem::take(&mut state.early);
         for (at, delivery) in early.iter().enumerate() {
-            if state.accept(delivery, is_stored) == Accepted::Hole {
+            if state.ring.accept(delivery, is_stored) == Accepted::Hole {
                 state.phase = Phase::Loading;
                 state.early = early.get(at..).unwrap_or_default().to_vec();
                 return false;
@@ -161,18 +120,32 @@ impl Channel {
         self.lock().phase == Phase::Live
     }
 
-    /// Resolves when the channel receives messages, with its position.
-    pub(super) async fn live(&self) -> Position {
+    /// Resolves when the channel receives messages, with its position; with `None` if Redis denies it.
+    pub(super) async fn live(&self) -> Option<Position> {
         loop {
             let loaded = self.loaded.notified();
             {
                 let state = self.lock();
-                if state.phase == Phase::Live {
-                    return state.position();
+                match state.phase {
+                    Phase::Live => return Some(state.ring.position()),
+                    Phase::Denied => return None,
+                    Phase::Loading => {}
                 }
             }
             loaded.await;
         }
+    }
+
+    /// Ends the wait of subscribers, unless the channel receives messages. Returns whether it did not.
+    pub(super) fn deny(&self) -> bool {
+        let mut state = self.lock();
+        if state.phase == Phase::Live {
+            return false;
+        }
+        state.phase = Phase::Denied;
+        drop(state);
+        self.loaded.notify_waiters();
+        true
     }
 
     /// Adds a subscriber of the thread of `hub`. Returns the number with which it is removed.
@@ -218,32 +191,17 @@ impl Channel {
 
     /// The messages behind a position, up to about `budget` bytes.
     pub(super) fn after(&self, position: &Position, budget: usize) -> Found {
-        let state = self.lock();
-        if *position.epoch != *state.epoch {
-            return Found::NewEpoch(Position { epoch: state.epoch.clone(), offset: state.first() - 1 });
-        }
-        if position.offset >= state.top {
-            return Found::UpToDate;
-        }
-        let first = state.first();
-        let Some(skip) = (position.offset + 1).checked_sub(first).and_then(|skip| usize::try_from(skip).ok()) else {
-            return Found::Behind;
-        };
-        Found::Messages(within(budget, state.ring.iter().skip(skip)).cloned().collect())
+        self.lock().ring.after(position, budget)
     }
 
     /// The offset of the oldest message of the ring; one more than the last offset if the ring is empty.
     pub(super) fn first_offset(&self) -> u64 {
-        self.lock().first()
+        self.lock().ring.first()
     }
 
     /// The newest message of each key behind a position, in the order of their offsets, and the channel's position.
     pub(super) fn latest_after(&self, position: &Position) -> (Vec<Arc<Delivery>>, Position) {
-        let state = self.lock();
-        let is_new = |delivery: &&Arc<Delivery>| delivery.offset > position.offset || delivery.epoch != position.epoch;
-        let mut newest: Vec<_> = state.latest.values().filter(is_new).cloned().collect();
-        newest.sort_unstable_by_key(|delivery| delivery.offset);
-        (newest, state.position())
+        self.lock().ring.latest_after(position)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -252,69 +210,6 @@ impl Channel {
 }
 
 impl State {
-    fn position(&self) -> Position {
-        Position { epoch: self.epoch.clone(), offset: self.top }
-    }
-
-    /// The offset of the oldest message of the ring.
-    fn first(&self) -> u64 {
-        self.ring.front().map_or(self.top + 1, |delivery| delivery.offset)
-    }
-
-    fn accept(&mut self, delivery: &Arc<Delivery>, is_stored: bool) -> Accepted {
-        let is_same_epoch = *delivery.epoch == *self.epoch;
-        if is_same_epoch && delivery.offset <= self.top {
-            return Accepted::Duplicate;
-        }
-        if !is_same_epoch || delivery.offset != self.top + 1 {
-            if is_stored {
-                return Accepted::Hole;
-            }
-            // What is not stored cannot be read again: subscribers at an older position learn of the gap.
-            self.replace(&delivery.epoch, delivery.offset - 1, Vec::new());
-        }
-        self.push(Arc::clone(delivery));
-        Accepted::Delivered
-    }
-
-    fn push(&mut self, delivery: Arc<Delivery>) {
-        let key = delivery.key.clone().unwrap_or_default();
-        if self.latest.len() < LATEST || self.latest.contains_key(&key) {
-            self.latest.insert(key, Arc::clone(&delivery));
-        }
-        self.top = delivery.offset;
-        self.ring_bytes += delivery.size();
-        self.ring.push_back(delivery);
-        while self.ring.len() > RING || (self.ring_bytes > RING_BYTES && self.ring.len() > 1) {
-            if let Some(oldest) = self.ring.pop_front() {
-                self.ring_bytes -= oldest.size();
-            }
-        }
-    }
-
-    /// Begins again with the newest messages of the log. Only those without a hole before `top` are of use.
-    fn replace(&mut self, epoch: &str, top: u64, messages: Vec<Arc<Delivery>>) {
-        if *self.epoch != *epoch {
-            self.latest.clear();
-            self.epoch = epoch.into();
-        }
-        self.ring.clear();
-        self.ring_bytes = 0;
-        for delivery in messages {
-            let follows = self.ring.back().is_none_or(|last| last.offset + 1 == delivery.offset);
-            if !follows {
-                self.ring.clear();
-                self.ring_bytes = 0;
-            }
-            self.push(delivery);
-        }
-        if self.ring.back().is_some_and(|last| last.offset != top) {
-            self.ring.clear();
-            self.ring_bytes = 0;
-        }
-        self.top = top;
-    }
-
     fn note_news(&self) {
         for (hub, local) in &self.subscribers {
             hub.note(local);

@@ -10,17 +10,19 @@ use axum::body::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::channel::{Accepted, Channel, RING};
+use super::channel::Channel;
 use super::control::{ControlMessage, control_channel};
 use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
 use super::hub::{Hub, Registration};
 use super::log_page::{LogPage, LogRead};
 use super::metrics::PubSubMetrics;
+use super::revocation::Revocations;
+use super::ring::{Accepted, RING};
 use super::sockets::Sockets;
 use crate::deps::Deps;
 use crate::events::{CLEARED, ChannelName, Events, History, HistoryOrder, HistoryRange, Keep, Namespace};
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{Component, ComponentHealth, ComponentMember, Finding, Tasks};
 use crate::redis::{Key, ListenerChange, News, Redis};
 
 /// How long a channel without subscribers stays subscribed, for clients that reconnect.
@@ -31,6 +33,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const STALE_AFTER: Duration = Duration::from_secs(5);
 /// New subscriptions are refused at once after this time without a subscribed connection.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(1);
+/// How long readiness shows a gap.
+const GAPS_SHOWN: Duration = Duration::from_secs(60);
 /// The most channels whose messages are read in one round trip.
 const LOADS: usize = 500;
 /// The pause before a failed read is repeated.
@@ -47,6 +51,7 @@ pub(super) struct Channels {
     pub metrics: PubSubMetrics,
     tasks: Tasks,
     sockets: Arc<Sockets>,
+    pub revocations: Revocations,
     control: Key,
     /// By the name of the Redis channel.
     open: Mutex<HashMap<String, Arc<Channel>>>,
@@ -55,6 +60,7 @@ pub(super) struct Channels {
     loads: mpsc::UnboundedSender<Arc<Channel>>,
     lost_since: Mutex<Option<Instant>>,
     is_stale: AtomicBool,
+    component_health: ComponentHealth,
 }
 
 impl Channels {
@@ -70,6 +76,8 @@ impl Channels {
             metrics,
             tasks: deps.tasks.clone(),
             sockets: Arc::clone(sockets),
+            revocations: Revocations::new(deps.redis.state.clone()),
+            component_health: deps.component_health.clone(),
             open: Mutex::default(),
             hubs: Mutex::default(),
             changes,
@@ -137,25 +145,30 @@ impl Channels {
         self.is_stale.load(Ordering::Relaxed)
     }
 
-    /// Resolves when a channel receives messages, with its position. A client that comes from another replica may have
+    /// Resolves when a channel receives messages, with its position; with `None` if Redis denies it. A client that comes from another replica may have
     /// received more than this one: then the position reaches `since`, unless no message has it.
     ///
     /// # Errors
     /// A fault of Redis.
-    pub(super) async fn live(&self, channel: &Arc<Channel>, since: Option<&Position>) -> Result<Position, PubSubError> {
-        let mut now = channel.live().await;
-        let Some(since) = since.filter(|since| !now.reaches(since)) else { return Ok(now) };
+    pub(super) async fn live(
+        &self,
+        channel: &Arc<Channel>,
+        since: Option<&Position>,
+    ) -> Result<Option<Position>, PubSubError> {
+        let Some(mut now) = channel.live().await else { return Ok(None) };
+        let Some(since) = since.filter(|since| !now.reaches(since)) else { return Ok(Some(now)) };
         let range = HistoryRange { order: HistoryOrder::Asc, offset: None, limit: 0 };
         let stored = self.events.history(&channel.name, range).await?;
         if !(Position { epoch: stored.epoch.into(), offset: stored.offset }).reaches(since) {
-            return Ok(now);
+            return Ok(Some(now));
         }
         while !now.reaches(since) {
             channel.reload();
             self.request_load(Arc::clone(channel));
-            now = channel.live().await;
+            let Some(loaded) = channel.live().await else { return Ok(None) };
+            now = loaded;
         }
-        Ok(now)
+        Ok(Some(now))
     }
 
     /// Reads the log behind a position. Subscribers that follow each other share one read.
@@ -203,9 +216,19 @@ impl Channels {
                     }
                 }
                 News::Message { channel, payload } => self.receive(channel, payload),
+                News::Denied(key) => self.deny(key),
                 News::Lost => *self.lost() = Some(Instant::now()),
             })
             .await;
+    }
+
+    /// Subscribers of a channel that Redis denies learn it; the next one asks again.
+    fn deny(&self, key: &Key) {
+        let mut open = self.lock();
+        if open.get(key.as_str()).is_some_and(|channel| channel.deny()) {
+            open.remove(key.as_str());
+            self.metrics.channels.dec();
+        }
     }
 
     fn receive(&self, channel: &str, payload: &[u8]) {
@@ -218,6 +241,7 @@ impl Channels {
                         channel.presence.note(digest);
                     }
                 }
+                Ok(ControlMessage::Revoked { subject, before }) => self.revocations.note(&subject, before),
                 Err(error) => tracing::warn!(%error, "unknown message on the control channel"),
             }
             return;
@@ -308,17 +332,24 @@ impl Channels {
         channel.load(&history.epoch, top, messages)
     }
 
-    /// Unsubscribes from idle channels, and notices a connection that stays lost, until `stop`.
+    /// Unsubscribes from idle channels, delivers who joined and left, and reports the health, until `stop`.
     async fn sweep(&self, stop: CancellationToken) {
+        let mut gaps = (self.metrics.gaps(), None);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SWEEP) => {}
             }
-            let is_lost = self.lost().is_some_and(|since| since.elapsed() >= STALE_AFTER);
-            if is_lost {
+            let lost = self.lost().map(|since| since.elapsed()).filter(|time| *time >= STALE_AFTER);
+            if lost.is_some() {
                 self.set_stale(true);
             }
+            let count = self.metrics.gaps();
+            if count > gaps.0 {
+                gaps = (count, Some(Instant::now()));
+            }
+            let has_gaps = gaps.1.is_some_and(|last| last.elapsed() < GAPS_SHOWN);
+            self.component_health.report("pubsub", health(lost, has_gaps));
             self.lock().retain(|name, channel| {
                 if channel.presence.release() {
                     channel.wake_all();
@@ -350,6 +381,17 @@ impl Channels {
     fn lost(&self) -> MutexGuard<'_, Option<Instant>> {
         self.lost_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What readiness shows: messages may be late or missing, but requests are served.
+fn health(lost: Option<Duration>, has_gaps: bool) -> Component {
+    let state = if lost.is_some() { "lost" } else { "subscribed" };
+    let members = vec![ComponentMember { name: "subscriber".to_owned(), state, until: None }];
+    let late =
+        lost.map(|time| format!("real-time messages are late: no subscribed connection for {} s", time.as_secs()));
+    let missing =
+        has_gaps.then(|| "real-time messages were lost within the last minute: subscribers had gaps".to_owned());
+    Component { members, findings: late.into_iter().chain(missing).map(Finding::degraded).collect() }
 }
 
 /// The messages as the log has them; those of other programs are left out.

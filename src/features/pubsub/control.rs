@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::error::PubSubError;
 use super::presence_digest::PresenceDigest;
+use crate::clock::UnixMillis;
 use crate::events::ChannelName;
 use crate::redis::{Effect, Key, KeySpace, Redis, RedisFault};
 
@@ -19,6 +20,11 @@ pub(super) fn control_channel(keys: &KeySpace) -> Key {
 pub(super) enum ControlMessage {
     Order(Order),
     Presence(PresenceDigest),
+    /// The tokens of a subject that were issued before a moment, Unix milliseconds, are revoked.
+    Revoked {
+        subject: String,
+        before: UnixMillis,
+    },
 }
 
 /// Sends a message to all replicas.
@@ -48,10 +54,13 @@ pub(super) struct Order {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub channel: Option<ChannelName>,
+    /// Refuse the subject's tokens that were issued before now when clients connect. Only to disconnect all of a subject.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoke: bool,
 }
 
 impl Order {
-    /// Checks the lengths of its names.
+    /// Checks the lengths of its names, and what is combined.
     ///
     /// # Errors
     /// The field and the rule that it violates.
@@ -60,6 +69,9 @@ impl Order {
             if let Some(length) = name.map(|name| name.chars().count()).filter(|length| !(1..=256).contains(length)) {
                 return Err(PubSubError::invalid(pointer, format!("must have 1 to 256 characters, got {length}")));
             }
+        }
+        if self.revoke && (self.client.is_some() || self.channel.is_some()) {
+            return Err(PubSubError::invalid("/revoke", "must not be combined with client or channel"));
         }
         Ok(())
     }

@@ -61,6 +61,8 @@ pub(super) enum PubSubError {
     TokenExpired,
     #[error("the channel token does not permit a subscription to `{channel}`")]
     TokenInvalid { channel: ChannelName },
+    #[error("the token is not valid")]
+    Revoked,
     #[error("a connection may have at most {limit} subscriptions")]
     TooManySubscriptions { limit: usize },
     #[error("the namespace of `{channel}` does not show who is subscribed")]
@@ -100,7 +102,7 @@ impl From<PubSubError> for Problem {
             PubSubError::Events(EventsError::Superseded { .. }) => &EVENT_SUPERSEDED,
             PubSubError::Events(EventsError::TooManyKeys { .. }) => &CHANNEL_FULL,
             PubSubError::Forbidden { .. } => &problem::FORBIDDEN,
-            PubSubError::Unauthenticated { .. } => &problem::UNAUTHENTICATED,
+            PubSubError::Unauthenticated { .. } | PubSubError::Revoked => &problem::UNAUTHENTICATED,
             PubSubError::AlreadySubscribed { .. } => &ALREADY_SUBSCRIBED,
             PubSubError::NotSubscribed { .. } => &NOT_SUBSCRIBED,
             PubSubError::TokenExpired | PubSubError::TokenInvalid { .. } => &CHANNEL_TOKEN_INVALID,

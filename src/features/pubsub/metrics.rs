@@ -4,6 +4,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::telemetry::metrics::Metrics;
 
+const GAP_REASONS: [&str; 2] = ["epoch", "trimmed"];
 const TRANSPORTS: &[&str] = &["websocket", "centrifugo", "sse"];
 
 /// Handles of the metrics, looked up once.
@@ -28,6 +29,11 @@ pub(super) struct PubSubMetrics {
 }
 
 impl PubSubMetrics {
+    /// How many gaps clients were told of.
+    pub(super) fn gaps(&self) -> u64 {
+        GAP_REASONS.iter().map(|reason| self.gaps.with_label_values(&[reason]).get()).sum()
+    }
+
     /// `namespaces` are the patterns of the configuration.
     pub(super) fn new<'a>(metrics: &Metrics, namespaces: impl Iterator<Item = &'a str>) -> Self {
         let single = |name: &str, help: &str| metrics.counter(name, help, &[]).with_label_values::<&str>(&[]);
@@ -56,7 +62,7 @@ impl PubSubMetrics {
             created.delivered.with_label_values(&[transport]);
             created.connections.with_label_values(&[transport]);
         }
-        for reason in ["epoch", "trimmed"] {
+        for reason in GAP_REASONS {
             created.gaps.with_label_values(&[reason]);
         }
         created.closed.with_label_values(&["1001"]);

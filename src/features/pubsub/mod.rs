@@ -4,11 +4,13 @@
 //! - `model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
 //!   native protocol, and `native_frames.rs`; `centrifugo/`: Centrifugo's; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
 //! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
+//!   `cloud_event.rs`: messages that are published as `CloudEvents`.
 //! - `subscriber.rs`: the subscriptions of one connection; `subscription.rs`: one of them; `filter.rs`: filters on tags.
-//! - `channel.rs`: a channel at this replica, with its newest messages, and `log_page.rs`. `channels.rs`: all of them, fed by one subscribed
+//! - `channel.rs`: a channel at this replica. `ring.rs`: its newest messages; `log_page.rs`: older ones. `channels.rs`: all of them, fed by one subscribed
 //!   connection. `presence.rs`: who is subscribed, and `presence_digest.rs`: who joined and left. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
 //! - `asyncapi.rs`: the `AsyncAPI` document.
 //! - `sockets.rs`: the open connections and their limits. `control.rs`: messages to all replicas.
+//!   `revocation.rs`: tokens that may not connect any more.
 //!   `channel_token.rs`: tokens that permit subscriptions. `error.rs`, `metrics.rs`.
 //!
 //! Keys: see [`crate::events`]. Without Redis: publishing and reading fail with 503. Connections stay open, learn that they
@@ -27,6 +29,7 @@ mod centrifugo;
 mod channel;
 mod channel_token;
 mod channels;
+mod cloud_event;
 mod control;
 mod delivery;
 mod error;
@@ -39,6 +42,8 @@ mod model;
 mod native_frames;
 mod presence;
 mod presence_digest;
+mod revocation;
+mod ring;
 mod routes;
 mod service;
 mod session;

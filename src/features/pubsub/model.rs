@@ -89,8 +89,7 @@ impl PublishRequest {
     /// # Errors
     /// [`PubSubError::Invalid`], naming the field.
     pub(super) fn into_message(self) -> Result<Message, PubSubError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-        if !(1..=64).contains(&self.message_type.len()) || !self.message_type.bytes().all(plain) {
+        if !is_message_type(&self.message_type) {
             let rule = "must have 1 to 64 letters, digits, `_`, `.` and `-`";
             return Err(PubSubError::invalid("/message_type", rule));
         }
@@ -131,7 +130,13 @@ impl PublishRequest {
     }
 }
 
-fn is_short(text: &str, limit: usize) -> bool {
+pub(super) fn is_message_type(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// Whether a text has 1 to `limit` bytes and no control characters.
+pub(super) fn is_short(text: &str, limit: usize) -> bool {
     (1..=limit).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 

@@ -23,7 +23,7 @@ use crate::deps::Deps;
 use crate::events::{ChannelName, Events, EventsError, HistoryOrder, HistoryRange, Message, Namespace, PubSubConfig};
 use crate::http::auth::Principal;
 use crate::lifecycle::{Phase, Tasks};
-use crate::redis::{FencingToken, Redis, RedisFault};
+use crate::redis::{FencingToken, Outcome, Redis, RedisFault};
 
 /// Serves the channels.
 #[derive(Debug)]
@@ -82,6 +82,17 @@ impl PubSubService {
         let namespace = self.events.namespace(channel)?;
         may(caller, verb, channel, namespace, false)?;
         Ok(namespace)
+    }
+
+    /// Refuses a caller whose token is revoked.
+    ///
+    /// # Errors
+    /// [`PubSubError::Revoked`].
+    pub(super) async fn refuse_revoked(&self, caller: Option<&Principal>) -> Result<(), PubSubError> {
+        match caller {
+            Some(caller) if self.channels.revocations.is_revoked(caller).await => Err(PubSubError::Revoked),
+            _ => Ok(()),
+        }
     }
 
     /// Checks a message before it is published.
@@ -161,11 +172,19 @@ impl PubSubService {
     /// [`PubSubError::Invalid`], or a fault of Redis.
     pub(super) async fn order(&self, order: Order, by: &Principal) -> Result<(), PubSubError> {
         order.check()?;
-        control::send(&self.redis, &ControlMessage::Order(order.clone())).await?;
-        let Order { subject, client, channel } = order;
+        if order.revoke {
+            // Tokens count seconds.
+            let before = self.clock.now().div_euclid(1_000) * 1_000;
+            self.channels.revocations.revoke(&order.subject, before).await?;
+            let revoked = ControlMessage::Revoked { subject: order.subject.clone(), before };
+            control::send(&self.redis, &revoked).await.map_err(after_revocation)?;
+        }
+        let sent = control::send(&self.redis, &ControlMessage::Order(order.clone())).await;
+        sent.map_err(|fault| if order.revoke { after_revocation(fault) } else { fault })?;
+        let Order { subject, client, channel, revoke } = order;
         let channel = channel.as_ref().map(ChannelName::as_str);
         let text = if channel.is_some() { "subscriptions ended" } else { "real-time clients disconnected" };
-        tracing::warn!(target: "audit", subject, client, channel, by = %by.id, "{text}");
+        tracing::warn!(target: "audit", subject, client, channel, revoke, by = %by.id, "{text}");
         Ok(())
     }
 
@@ -269,6 +288,12 @@ impl PubSubService {
         let items = messages.iter().filter_map(raw).collect();
         Ok(HistoryReply { items, offset: position.offset, epoch: position.epoch.into(), recovered, next_cursor })
     }
+}
+
+/// A part of the order is carried out.
+fn after_revocation(mut fault: RedisFault) -> RedisFault {
+    fault.outcome = Outcome::Unknown;
+    fault
 }
 
 fn offset_of(message: &RawValue) -> Option<u64> {

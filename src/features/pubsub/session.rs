@@ -64,9 +64,12 @@ impl Session {
     ///
     /// # Errors
     /// `unauthenticated` (401) if it is not valid or belongs to another subject, `too-many-sockets` (429).
-    pub(super) fn authenticate(&mut self, credential: &str) -> Result<(), Problem> {
+    pub(super) async fn authenticate(&mut self, credential: &str) -> Result<(), Problem> {
         let refused = || Problem::new(&UNAUTHENTICATED).detail("the token is not valid");
         let principal = self.caller.authenticator.verify(credential).ok_or_else(refused)?;
+        if self.pubsub.channels.revocations.is_revoked(&principal).await {
+            return Err(refused());
+        }
         let is_other = self.principal().is_some_and(|known| known.subject() != principal.subject());
         if is_other && !principal.is_anonymous() {
             return Err(Problem::new(&UNAUTHENTICATED).detail("the token belongs to another subject"));
@@ -76,12 +79,21 @@ impl Session {
         let is_known = self.subject() == subject_of(&principal);
         self.handle.set_subject(subject_of(&principal));
         self.caller.principal = Some(principal);
+        if self.is_revoked() {
+            return Err(refused());
+        }
         if !is_known {
             let shown = self.subscriber.channels().filter(|channel| channel.namespace.presence);
             let shown: Vec<_> = shown.map(|channel| channel.name.clone()).collect();
             shown.iter().for_each(|channel| self.attend(channel));
         }
         Ok(())
+    }
+
+    /// Whether the client's token was revoked while it connected: an order that came before the client was known did not
+    /// reach it.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.principal().is_some_and(|caller| self.pubsub.channels.revocations.is_known(caller))
     }
 
     /// Whether a credential that is not accepted was valid before.

@@ -108,8 +108,8 @@ pub(super) trait Protocol: Send + 'static {
 /// Upgrades a request to a WebSocket that speaks `protocol`.
 ///
 /// # Errors
-/// `forbidden` for a foreign origin, `socket-upgrade-required`, `overloaded` or `too-many-sockets`.
-pub(super) fn upgrade<P: Protocol>(
+/// `forbidden` for a foreign origin, `unauthenticated` for a revoked token, `socket-upgrade-required`, `overloaded` or `too-many-sockets`.
+pub(super) async fn upgrade<P: Protocol>(
     pubsub: &Arc<PubSubService>,
     caller: Caller,
     open: Option<OpenConnection>,
@@ -123,6 +123,7 @@ pub(super) fn upgrade<P: Protocol>(
             .header(header::UPGRADE, HeaderValue::from_static("websocket"))
             .caused_by(rejection)
     })?;
+    pubsub.refuse_revoked(caller.principal.as_deref()).await?;
     let gauge = pubsub.metrics.connections.with_label_values(&[P::TRANSPORT]);
     let permit = pubsub.sockets.admit(caller.principal.as_deref(), gauge)?;
     let largest = pubsub.config.message_limit.as_usize() + FRAME_OVERHEAD;
@@ -185,6 +186,9 @@ impl<P: Protocol> Connection<P> {
 
     /// Serves the client until it disconnects, or until there is a reason to close the connection.
     async fn serve(&mut self) -> Option<CloseReason> {
+        if self.session.is_revoked() {
+            return Some(CloseReason::Disconnected);
+        }
         let phase = self.session.pubsub.phase.clone();
         let delivered = self.session.pubsub.metrics.delivered.with_label_values(&[P::TRANSPORT]);
         let now = Instant::now();

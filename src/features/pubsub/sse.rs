@@ -87,11 +87,12 @@ pub(super) async fn stream_events(
     check_origin(&headers, &pubsub.origins)?;
     let query = StreamQuery::parse(uri.query().unwrap_or_default())?;
     let since = last_positions(&headers)?;
+    pubsub.refuse_revoked(caller.principal.as_deref()).await?;
     let gauge = pubsub.metrics.connections.with_label_values(&[TRANSPORT]);
     let permit = pubsub.sockets.admit(caller.principal.as_deref(), gauge)?;
     let mut session = Session::new(&pubsub, caller, permit);
     if let Some(token) = &query.token {
-        session.authenticate(token)?;
+        session.authenticate(token).await?;
     }
     for channel in &query.channels {
         pubsub.require(session.principal(), Verb::Subscribe, channel)?;

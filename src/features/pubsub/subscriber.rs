@@ -195,6 +195,11 @@ fn leave(channels: &Channels, hub: &Arc<Hub>, subscription: &Subscription) {
     channels.metrics.subscriptions.dec();
 }
 
+/// Redis denies the service the channel: see `users.acl`.
+fn denied() -> RedisFault {
+    RedisFault::new(FaultKind::Denied, Outcome::NotApplied)
+}
+
 /// A subscription that has joined its channel; it leaves if it does not begin.
 struct Joined {
     channels: Arc<Channels>,
@@ -224,7 +229,7 @@ impl Joined {
         let Ok(now) = tokio::time::timeout(2 * channels.events.timeout(), live).await else {
             return Err(RedisFault::timeout(Effect::Read).into());
         };
-        let now = now?;
+        let now = now?.ok_or_else(denied)?;
         if subscription.delivering.snapshot {
             let (messages, position) =
                 subscription.channel.latest_after(&Position { epoch: Box::default(), offset: 0 });
@@ -262,7 +267,7 @@ impl Joined {
             }
         }
         // Messages are missing: the subscription begins now.
-        let position = subscription.channel.live().await;
+        let position = subscription.channel.live().await.ok_or_else(denied)?;
         subscription.position = position.clone();
         Ok(Subscribed { position, recovered: Some(false), messages: Vec::new() })
     }

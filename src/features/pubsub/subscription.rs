@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::channel::{Channel, Found};
+use super::channel::Channel;
 use super::channels::Channels;
 use super::delivery::{Delivery, Position, within};
 use super::error::PubSubError;
@@ -13,6 +13,7 @@ use super::filter::Filter;
 use super::hub::Registration;
 use super::presence::Attendance;
 use super::presence_digest::PresenceDigest;
+use super::ring::Found;
 use crate::events::{ChannelName, Keep};
 
 /// How a subscription receives messages.

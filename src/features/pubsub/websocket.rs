@@ -42,7 +42,7 @@ pub(super) async fn open_socket(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let native = Native { is_connected: caller.principal.is_some() };
-    socket::upgrade(&pubsub, caller, open.map(|Extension(open)| open), &headers, upgrade, native)
+    socket::upgrade(&pubsub, caller, open.map(|Extension(open)| open), &headers, upgrade, native).await
 }
 
 /// The native protocol.
@@ -136,7 +136,7 @@ impl Native {
         match command.cmd {
             CommandName::Connect | CommandName::Refresh => {
                 if let Some(token) = &command.token {
-                    session.authenticate(token).map_err(|problem| refused(&problem))?;
+                    session.authenticate(token).await.map_err(|problem| refused(&problem))?;
                 }
                 self.is_connected = true;
                 for channel in session.end_forbidden() {

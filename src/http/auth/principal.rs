@@ -114,6 +114,8 @@ pub struct Principal {
     pub organisation: Option<String>,
     /// When the credential ends; `None` if it does not. Long-lived connections end with it.
     pub expires: Option<UnixMillis>,
+    /// When the token was issued; `None` if the credential does not say so.
+    pub issued: Option<UnixMillis>,
     /// The subject of the token; a key has none.
     subject: Option<String>,
     scopes: Scopes,
@@ -125,7 +127,7 @@ pub struct Visitor(pub Arc<Principal>);
 
 impl Principal {
     pub fn new(id: impl Into<String>, organisation: Option<String>, scopes: Scopes) -> Self {
-        Self { id: id.into(), organisation, expires: None, subject: None, scopes }
+        Self { id: id.into(), organisation, expires: None, issued: None, subject: None, scopes }
     }
 
     /// The caller whose credential ends at `expires`, or earlier.

@@ -46,6 +46,7 @@ struct Claims {
     iss: String,
     exp: f64,
     nbf: Option<f64>,
+    iat: Option<f64>,
     role: Option<String>,
     #[serde(flatten)]
     others: BTreeMap<String, serde_json::Value>,
@@ -130,7 +131,7 @@ impl Issuer {
     fn verify(&self, token: &str, now: UnixMillis, roles: &HashMap<String, Scopes>) -> Option<Principal> {
         let claims = self.claims(token)?;
         let is_over = self.is_over(&claims, now);
-        let Claims { sub, exp, nbf, role, mut others, .. } = claims;
+        let Claims { sub, exp, nbf, iat, role, mut others, .. } = claims;
         if is_over || nbf.is_some_and(|nbf| seconds(now) < nbf - self.leeway_s) {
             return None;
         }
@@ -140,7 +141,8 @@ impl Issuer {
         });
         let scopes = role.and_then(|role| roles.get(&role)).cloned().unwrap_or_default();
         // An issuer contains no spaces, so two issuers cannot produce the same caller name.
-        let caller = Principal::new(format!("user:{sub} of {}", self.name), organisation, scopes);
+        let mut caller = Principal::new(format!("user:{sub} of {}", self.name), organisation, scopes);
+        caller.issued = iat.map(milliseconds);
         Some(caller.until(milliseconds(exp + self.leeway_s)).with_subject(sub))
     }
 }

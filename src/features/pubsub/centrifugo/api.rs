@@ -63,10 +63,10 @@ impl ServerApi<'_> {
             ApiCommand::Presence(ChannelParams { channel }) => self.presence(&channel, true).await,
             ApiCommand::PresenceStats(ChannelParams { channel }) => self.presence(&channel, false).await,
             ApiCommand::Disconnect(DisconnectParams { user: subject, client }) => {
-                self.order(Order { subject, client, channel: None }).await
+                self.order(Order { subject, client, channel: None, revoke: false }).await
             }
             ApiCommand::Unsubscribe(UnsubscribeParams { user: subject, channel, client }) => {
-                self.order(Order { subject, client, channel: Some(channel) }).await
+                self.order(Order { subject, client, channel: Some(channel), revoke: false }).await
             }
             ApiCommand::Channels(params) => self.channels(&params),
             ApiCommand::Info(InfoParams {}) => self.info(),

@@ -175,7 +175,7 @@ impl Centrifugo {
             "connect" => {
                 let ConnectParams { token } = command.read()?;
                 if !token.is_empty() {
-                    authenticate(session, &token)?;
+                    authenticate(session, &token).await?;
                 }
                 self.is_connected = true;
                 let interval = (!self.has_control_pings).then_some(PING_S);
@@ -187,7 +187,7 @@ impl Centrifugo {
             }
             "refresh" => {
                 let ConnectParams { token } = command.read()?;
-                authenticate(session, &token)?;
+                authenticate(session, &token).await?;
                 replies.push(reply(id, name, &state(session)));
                 let forbidden = session.end_forbidden();
                 replies.extend(
@@ -228,8 +228,8 @@ impl Centrifugo {
     }
 }
 
-fn authenticate(session: &mut Session, token: &str) -> Result<(), Refusal> {
-    session.authenticate(token).map_err(|problem| match problem.status().as_u16() {
+async fn authenticate(session: &mut Session, token: &str) -> Result<(), Refusal> {
+    session.authenticate(token).await.map_err(|problem| match problem.status().as_u16() {
         429 => Refusal::Close(CloseReason::TooManySockets),
         _ if session.has_expired(token) => CommandError::TOKEN_EXPIRED.into(),
         _ => Refusal::Close(CloseReason::Unauthenticated(problem.text().to_owned())),

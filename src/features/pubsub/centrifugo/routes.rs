@@ -52,7 +52,7 @@ pub(in super::super) async fn open_centrifugo_socket(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let protocol = Centrifugo::new(query.cf_ws_frame_ping_pong);
-    socket::upgrade(&pubsub, caller, open.map(|Extension(open)| open), &headers, upgrade, protocol)
+    socket::upgrade(&pubsub, caller, open.map(|Extension(open)| open), &headers, upgrade, protocol).await
 }
 
 /// The result of a command, or the reason why it failed.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 
 use super::super::WRITE;
+use super::super::cloud_event::{CLOUD_EVENT, CloudEvent};
 use super::super::error::PubSubError;
 use super::super::model::{
     BatchReply, BatchRequest, BatchResult, ChannelPath, MAX_BATCH, PublishReply, PublishRequest,
@@ -14,7 +15,7 @@ use super::super::service::PubSubService;
 use crate::events::{ChannelName, Message};
 use crate::http::auth::Principal;
 use crate::http::batch_item::BatchItem;
-use crate::http::extract::{Json, NoQuery, Path};
+use crate::http::extract::{Json, NoQuery, Path, collect, media_type, parse_json};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, ItemError};
@@ -24,8 +25,11 @@ use crate::http::reply::{Created, ItemError};
 /// The message gets the next offset of its channel, is kept as the channel's namespace says, and reaches every
 /// subscriber once. A repetition with the same `id` within five minutes is not published again: after a response with an
 /// unknown outcome, send the same request again.
+///
+/// The body may be a `CloudEvent` in structured mode, whose `id` and `type` are the `id` and `message_type` of the message.
 #[utoipa::path(post, path = "/pubsub/{channel}", tag = "pubsub", operation_id = "publish_message",
-    params(ChannelPath), request_body = PublishRequest,
+    params(ChannelPath),
+    request_body(content((PublishRequest = "application/json"), (CloudEvent = "application/cloudevents+json"))),
     responses((status = 201, description = "The position of the message", body = PublishReply)))]
 pub(in super::super) async fn publish_message(
     State(pubsub): State<Arc<PubSubService>>,
@@ -33,12 +37,28 @@ pub(in super::super) async fn publish_message(
     Path(path): Path<ChannelPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
-    Json(request): Json<PublishRequest>,
+    MessageBody(request): MessageBody,
 ) -> Result<Created<PublishReply>, Problem> {
     if request.channel.is_some() {
         return Err(Problem::body_field("/channel", "is only allowed in a batch: the path names the channel"));
     }
     Ok(Created(pubsub.publish(Some(&caller), path.channel, request, token).await?))
+}
+
+/// A message as JSON, or as a `CloudEvent`.
+pub(in super::super) struct MessageBody(PublishRequest);
+
+impl<S: Send + Sync> FromRequest<S> for MessageBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if media_type(request.headers()).as_deref() == Some(CLOUD_EVENT) {
+            let event: CloudEvent = parse_json(&collect(request).await?)?;
+            return Ok(Self(event.into_request()?));
+        }
+        let Json(request) = Json::from_request(request, state).await?;
+        Ok(Self(request))
+    }
 }
 
 /// Publish messages to channels in one round trip.

@@ -1,0 +1,143 @@
+//! The newest messages of a channel.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::delivery::{Delivery, Position, within};
+
+/// The most messages of a ring ...
+pub(super) const RING: usize = 128;
+/// ... and their most bytes. With the largest messages a ring has sixteen of them.
+const RING_BYTES: usize = 2 << 20;
+/// The most keys of which the newest message is kept for subscribers that skip messages.
+const LATEST: usize = 1_000;
+
+/// The newest messages of a channel, and the newest of each key.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    epoch: Box<str>,
+    /// The last offset.
+    top: u64,
+    /// The newest messages, without a hole, ending with `top`.
+    messages: VecDeque<Arc<Delivery>>,
+    bytes: usize,
+    /// The newest message of each key.
+    latest: HashMap<Box<str>, Arc<Delivery>>,
+}
+
+/// What a subscriber finds at its position.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Messages, in order; the position is behind the last one.
+    Messages(Vec<Arc<Delivery>>),
+    UpToDate,
+    /// The messages are no longer in the ring.
+    Behind,
+    /// The epoch of the position has ended: messages may be missing. The position is before the oldest message of the ring.
+    NewEpoch(Position),
+}
+
+/// Whether a message could be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    Delivered,
+    /// It was known.
+    Duplicate,
+    /// It is kept until the newest messages are read.
+    Early,
+    /// Messages before it are missing: the newest ones must be read again.
+    Hole,
+}
+
+impl Ring {
+    pub(super) fn position(&self) -> Position {
+        Position { epoch: self.epoch.clone(), offset: self.top }
+    }
+
+    /// The offset of the oldest message of the ring.
+    pub(super) fn first(&self) -> u64 {
+        self.messages.front().map_or(self.top + 1, |delivery| delivery.offset)
+    }
+
+    pub(super) fn accept(&mut self, delivery: &Arc<Delivery>, is_stored: bool) -> Accepted {
+        let is_same_epoch = *delivery.epoch == *self.epoch;
+        if is_same_epoch && delivery.offset <= self.top {
+            return Accepted::Duplicate;
+        }
+        if !is_same_epoch || delivery.offset != self.top + 1 {
+            if is_stored {
+                return Accepted::Hole;
+            }
+            // What is not stored cannot be read again: subscribers at an older position learn of the gap.
+            self.replace(&delivery.epoch, delivery.offset - 1, Vec::new());
+        }
+        self.push(Arc::clone(delivery));
+        Accepted::Delivered
+    }
+
+    fn push(&mut self, delivery: Arc<Delivery>) {
+        let key = delivery.key.clone().unwrap_or_default();
+        if self.latest.len() < LATEST || self.latest.contains_key(&key) {
+            self.latest.insert(key, Arc::clone(&delivery));
+        }
+        self.top = delivery.offset;
+        self.bytes += delivery.size();
+        self.messages.push_back(delivery);
+        while self.messages.len() > RING || (self.bytes > RING_BYTES && self.messages.len() > 1) {
+            if let Some(oldest) = self.messages.pop_front() {
+                self.bytes -= oldest.size();
+            }
+        }
+    }
+
+    /// Begins again with the newest messages of the log. Only those without a hole before `top` are of use.
+    pub(super) fn replace(&mut self, epoch: &str, top: u64, messages: Vec<Arc<Delivery>>) {
+        if *self.epoch != *epoch {
+            self.latest.clear();
+            self.epoch = epoch.into();
+        }
+        self.messages.clear();
+        self.bytes = 0;
+        for delivery in messages {
+            let follows = self.messages.back().is_none_or(|last| last.offset + 1 == delivery.offset);
+            if !follows {
+                self.messages.clear();
+                self.bytes = 0;
+            }
+            self.push(delivery);
+        }
+        if self.messages.back().is_some_and(|last| last.offset != top) {
+            self.messages.clear();
+            self.bytes = 0;
+        }
+        self.top = top;
+    }
+
+    /// Whether the ring has later messages of an epoch than those up to `top`.
+    pub(super) fn is_ahead_of(&self, epoch: &str, top: u64) -> bool {
+        *self.epoch == *epoch && self.top > top
+    }
+
+    /// The messages behind a position, up to about `budget` bytes.
+    pub(super) fn after(&self, position: &Position, budget: usize) -> Found {
+        if *position.epoch != *self.epoch {
+            return Found::NewEpoch(Position { epoch: self.epoch.clone(), offset: self.first() - 1 });
+        }
+        if position.offset >= self.top {
+            return Found::UpToDate;
+        }
+        let first = self.first();
+        let Some(skip) = (position.offset + 1).checked_sub(first).and_then(|skip| usize::try_from(skip).ok()) else {
+            return Found::Behind;
+        };
+        Found::Messages(within(budget, self.messages.iter().skip(skip)).cloned().collect())
+    }
+
+    /// The newest message of each key behind a position, in the order of their offsets, and the channel's position.
+    pub(super) fn latest_after(&self, position: &Position) -> (Vec<Arc<Delivery>>, Position) {
+        let is_new = |delivery: &&Arc<Delivery>| delivery.offset > position.offset || delivery.epoch != position.epoch;
+        let mut newest: Vec<_> = self.latest.values().filter(is_new).cloned().collect();
+        newest.sort_unstable_by_key(|delivery| delivery.offset);
+        (newest, self.position())
+    }
+}
