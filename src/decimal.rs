@@ -31,9 +31,9 @@ pub fn parse(text: &str, decimals: u8) -> Result<i128, DecimalError> {
     if significant + usize::from(decimals) > MAX_DIGITS {
         return Err(DecimalError::TooLarge);
     }
-    let magnitude =
-        whole.bytes().chain(fraction[..kept].bytes()).fold(0, |sum, digit| sum * 10 + i128::from(digit - b'0'))
-            * 10_i128.pow(u32::from(decimals) - kept as u32);
+    let zeros = std::iter::repeat_n(b'0', usize::from(decimals) - kept);
+    let digits = whole.bytes().chain(fraction[..kept].bytes()).chain(zeros);
+    let magnitude = digits.fold(0, |sum, digit| sum * 10 + i128::from(digit - b'0'));
     match (negative, magnitude) {
         (true, 0) => Err(DecimalError::Malformed),
         (true, units) => Ok(-units),

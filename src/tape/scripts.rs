@@ -81,6 +81,7 @@ pub fn append(
     call.returns(appended)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a decoder owns the reply")]
 fn appended(reply: Vec<String>) -> Result<Appended, BadReply> {
     let parts: Vec<&str> = reply.iter().map(String::as_str).collect();
     match parts.as_slice() {

@@ -59,6 +59,7 @@ pub static FEATURE: Feature = Feature {
     section: None,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "the form of every feature's mount")]
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let epochs = EpochService::new(&deps.redis.state, &deps.clock);
     // In the order in which a newcomer tries them: there is no epoch before the first call of `advance`.

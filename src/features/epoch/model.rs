@@ -57,6 +57,7 @@ pub(super) struct Clearing {
 /// An epoch of the market.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[schema(as = MarketEpoch)]
+#[expect(clippy::struct_field_names, reason = "the platform's names")]
 pub(super) struct Epoch {
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_u64)]
     pub epoch_number: u64,

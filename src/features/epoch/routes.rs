@@ -27,10 +27,8 @@ impl IntoResponse for Shown {
 /// If the open epoch has ended, the answer is 409: clear or cancel it first.
 #[utoipa::path(post, path = "/market/epoch/advance", tag = "market", operation_id = "advance_market_epoch",
     request_body = AdvanceRequest,
-    responses((status = 200, description = "The epoch that was open", body = Epoch,
-               headers(("ETag" = String, description = "The state of the epoch"))),
-              (status = 201, description = "The epoch that this call has created", body = Epoch,
-               headers(("ETag" = String, description = "The state of the epoch")))))]
+    responses((status = 200, description = "The epoch that was open", body = Epoch),
+              (status = 201, description = "The epoch that this call has created", body = Epoch)))]
 pub(super) async fn advance_epoch(
     State(epochs): State<Arc<EpochService>>,
     NoQuery: NoQuery,
@@ -59,10 +57,8 @@ pub(super) async fn get_epoch(
     params(("If-Match" = Option<String>, Header, description = "Change the epoch only in this state"),
            ("If-None-Match" = Option<String>, Header, description = "`*`: only create an epoch")),
     request_body = EpochChange,
-    responses((status = 200, description = "The epoch after the change", body = Epoch,
-               headers(("ETag" = String, description = "The state of the epoch"))),
-              (status = 201, description = "The epoch that this call has created", body = Epoch,
-               headers(("ETag" = String, description = "The state of the epoch")))))]
+    responses((status = 200, description = "The epoch after the change", body = Epoch),
+              (status = 201, description = "The epoch that this call has created", body = Epoch)))]
 pub(super) async fn put_epoch(
     State(epochs): State<Arc<EpochService>>,
     NoQuery: NoQuery,

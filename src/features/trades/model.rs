@@ -137,6 +137,7 @@ fn as_text<S: Serializer>(sum: &Sum, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(sum)
 }
 
+#[expect(clippy::ref_option, reason = "the form of a serializer of a field")]
 fn as_text_if_known<S: Serializer>(sum: &Option<Sum>, serializer: S) -> Result<S::Ok, S::Error> {
     match sum {
         Some(sum) => serializer.collect_str(sum),
@@ -182,6 +183,7 @@ pub(super) struct Statistics {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Path)]
 pub(super) struct SymbolPath {
+    /// The symbol.
     #[param(example = "GRID")]
     pub symbol: Symbol,
 }

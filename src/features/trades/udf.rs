@@ -44,21 +44,17 @@ pub(super) struct UdfSymbol {
     pub ticker: Symbol,
     pub description: Symbol,
     #[serde(rename = "type")]
-    #[schema(example = "commodity")]
     pub kind: &'static str,
-    #[schema(example = "24x7")]
     pub session: &'static str,
     pub exchange: &'static str,
     pub listed_exchange: &'static str,
     /// The zone in which days begin.
-    #[schema(example = "Asia/Bangkok")]
     pub timezone: String,
     #[schema(minimum = 1, maximum = 1)]
     pub minmov: u8,
     /// 10 to the power of the decimals that prices show.
     #[schema(minimum = 1)]
     pub pricescale: u64,
-    #[schema(example = "price")]
     pub format: &'static str,
     pub has_intraday: bool,
     pub has_daily: bool,
@@ -68,7 +64,6 @@ pub(super) struct UdfSymbol {
     pub intraday_multipliers: Vec<String>,
     #[schema(minimum = 0, maximum = 18)]
     pub volume_precision: u8,
-    #[schema(example = "streaming")]
     pub data_status: &'static str,
 }
 
@@ -131,6 +126,7 @@ impl Serialize for Number {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UdfSymbolQuery {
+    /// The symbol.
     #[param(example = "GRID")]
     pub symbol: Symbol,
 }
@@ -165,6 +161,7 @@ fn usual_matches() -> usize {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UdfHistoryQuery {
+    /// The symbol.
     #[param(example = "GRID")]
     pub symbol: Symbol,
     /// 1, 5, 15, 30, 60 or 240 minutes, or 1D.

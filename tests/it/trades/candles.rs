@@ -112,8 +112,8 @@ async fn a_late_trade_corrects_its_candle() {
 
 #[tokio::test]
 async fn statistics_cover_24_hours_and_are_null_without_trades() {
-    let app = TestApp::spawn().await;
     const NUMBERS: [&str; 8] = ["last", "change", "change_percent", "high", "low", "vwap", "volume", "quote_volume"];
+    let app = TestApp::spawn().await;
     let empty = app.get("/market/stats/GRID").await.expect(200).json();
     for field in NUMBERS {
         assert_eq!(empty[field], Value::Null, "{field}");

@@ -81,8 +81,8 @@ async fn the_fold_trims_only_what_it_has_folded_and_full_tapes_refuse_trades() {
         }
     };
     fill(200_000);
-    let full = report(&app, "GRID", &[trade("t", START, "1", "1")]).await.expect_problem(503, "fold-behind");
-    assert_eq!(full["outcome"], "not_applied", "{full}");
+    let refused = report(&app, "GRID", &[trade("t", START, "1", "1")]).await.expect_problem(503, "fold-behind");
+    assert_eq!(refused["outcome"], "not_applied", "{refused}");
     let folded = async || {
         let reply = app.get("/market/candles/GRID").await;
         // A slow machine needs several requests; each of them goes on where the last one stopped.
