@@ -138,6 +138,7 @@ const KEYS: &[(&str, Keys)] = &[
     ("/locks/{resource}", Keys::InPath(&["{resource}"])),
     ("/market/prices/{symbol}", Keys::InPath(&["market:price:{symbol}", "market:volume:{symbol}"])),
     ("/market/volume", Keys::InPath(&["trading:volume:daily"])),
+    ("/orderbooks/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/publish", Keys::CheckedByHandler),
     ("/pubsub", Keys::CheckedByHandler),
     ("/pubsub/{channel}", Keys::InPath(&["{channel}"])),

@@ -63,6 +63,7 @@ mod logs;
 mod middleware;
 mod migrate_json;
 mod migrate_timeseries;
+mod orderbook;
 mod pubsub;
 mod ratelimit;
 mod recipes;

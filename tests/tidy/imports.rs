@@ -50,6 +50,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "config::longest_prefix",
             "config::redis::ServerUrl",
             "config::value",
+            "decimal",
             "deps",
             "events",
             "http::access",
@@ -91,6 +92,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("close_matches", &[]),
     ("codec", &[]),
+    ("decimal", &[]),
     ("random", &[]),
     ("tls", &[]),
 ];
