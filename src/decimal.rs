@@ -33,7 +33,7 @@ pub fn parse(text: &str, decimals: u8) -> Result<i128, DecimalError> {
     }
     let magnitude =
         whole.bytes().chain(fraction[..kept].bytes()).fold(0, |sum, digit| sum * 10 + i128::from(digit - b'0'))
-            * 10_i128.pow(u32::from(decimals) - kept as u32);
+            * (kept..usize::from(decimals)).fold(1, |scale, _| scale * 10);
     match (negative, magnitude) {
         (true, 0) => Err(DecimalError::Malformed),
         (true, units) => Ok(-units),

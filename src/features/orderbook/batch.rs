@@ -42,7 +42,7 @@ impl BatchResult {
 /// An item that runs, or its result.
 enum Planned<T> {
     Run(T),
-    Refused(BatchResult),
+    Refused(Box<BatchResult>),
 }
 
 impl<T> Planned<T> {
@@ -51,11 +51,11 @@ impl<T> Planned<T> {
         match item {
             BatchItem::Invalid { problem, .. } => {
                 let (status, error) = ItemError::of_problem(&problem);
-                Self::Refused(BatchResult::refused(status, error))
+                Self::Refused(Box::new(BatchResult::refused(status, error)))
             }
             BatchItem::Valid(item) => match check(item) {
                 Ok(item) => Self::Run(item),
-                Err(error) => Self::Refused(BatchResult::of_error(error)),
+                Err(error) => Self::Refused(Box::new(BatchResult::of_error(error))),
             },
         }
     }
@@ -121,12 +121,12 @@ impl OrderBookService {
         });
         let cancel = cancel.collect();
         let amend = amend.into_iter().map(|item| match item {
-            Planned::Refused(result) => result,
+            Planned::Refused(result) => *result,
             Planned::Run((id, _)) => self.counted_amend(&id, &rules, next()),
         });
         let amend = amend.collect();
         let place = place.into_iter().map(|item| match item {
-            Planned::Refused(result) => result,
+            Planned::Refused(result) => *result,
             Planned::Run(order) => self.counted_place(&order, &rules, next()),
         });
         Ok(BatchReply { cancel, amend, place: place.collect() })

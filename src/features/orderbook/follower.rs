@@ -178,13 +178,12 @@ async fn publish_book(
     book: &mut Followed,
 ) -> Result<(), BookError> {
     let key = books.keys(symbol).published();
-    let mut published = match book.published {
-        Some(published) => published,
-        None => {
-            let mut read = redis::cmd("GET");
-            read.arg(&key);
-            books.redis.query::<Option<u64>>(&read, Effect::Read).await?.unwrap_or_default()
-        }
+    let mut published = if let Some(published) = book.published {
+        published
+    } else {
+        let mut read = redis::cmd("GET");
+        read.arg(&key);
+        books.redis.query::<Option<u64>>(&read, Effect::Read).await?.unwrap_or_default()
     };
     for _ in 0..ROUNDS {
         let changes = match books.changes(symbol, published, true).await {

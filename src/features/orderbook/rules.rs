@@ -74,19 +74,15 @@ pub(super) struct BookSettings {
     pub quantity_decimals: u8,
     /// Prices are multiples of it; the smallest price with the decimals of the book if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = r"^[0-9]+(\.[0-9]+)?$")]
     pub tick_size: Option<String>,
     /// Quantities are multiples of it; the smallest quantity with the decimals of the book if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = r"^[0-9]+(\.[0-9]+)?$")]
     pub lot_size: Option<String>,
     /// The lowest price; one tick if absent. It may be negative.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = r"^-?[0-9]+(\.[0-9]+)?$")]
     pub min_price: Option<String>,
     /// The highest price; 2^53 - 1 ticks if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = r"^-?[0-9]+(\.[0-9]+)?$")]
     pub max_price: Option<String>,
 }
 

@@ -83,19 +83,18 @@ impl OrderBookService {
         let now = self.clock.redis_arg();
         let (mut known, mut is_fresh) = (self.known_rules(symbol), false);
         for _ in 0..MAX_ROUNDS {
-            let rules = match known.take() {
-                Some(rules) => rules,
-                None => {
-                    is_fresh = true;
-                    self.read_rules(symbol).await?
-                }
+            let rules = if let Some(rules) = known.take() {
+                rules
+            } else {
+                is_fresh = true;
+                self.read_rules(symbol).await?
             };
             let life = self.config.book_life.as_millis();
             let target = Target { keys: &keys, rules: &rules, now: &now, life, fence: fence.as_ref() };
             let call = match build(&target) {
                 // The book may have other rules by now.
                 Err(error) if error.depends_on_rules() && !is_fresh => continue,
-                built => built?,
+                call => call?,
             };
             let reply = self.redis.call(call).await?;
             match reply.status.as_str() {
@@ -118,13 +117,11 @@ impl OrderBookService {
     pub(super) async fn read_rules(&self, symbol: &Identifier) -> Result<Arc<Rules>, BookError> {
         let mut read = redis::cmd("HGET");
         read.arg(self.keys(symbol).state()).arg("rules");
-        match self.redis.query::<Option<String>>(&read, Effect::Read).await? {
-            Some(text) => self.learn(symbol, &text),
-            None => {
-                self.forget(symbol);
-                Err(BookError::BookNotFound { symbol: symbol.clone() })
-            }
+        if let Some(text) = self.redis.query::<Option<String>>(&read, Effect::Read).await? {
+            return self.learn(symbol, &text);
         }
+        self.forget(symbol);
+        Err(BookError::BookNotFound { symbol: symbol.clone() })
     }
 
     /// Creates a book, or changes its rules.

@@ -29,9 +29,9 @@ impl OrderBookService {
     /// [`BookError::BookNotFound`] or a fault.
     pub(super) async fn view(&self, symbol: &Identifier, depth: usize) -> Result<Versioned<BookView>, BookError> {
         let state = self.state(symbol, depth).await?;
-        let stale = state.is_stale(self.clock.now(), self.config.stale_after.as_millis());
+        let is_stale = state.is_stale(self.clock.now(), self.config.stale_after.as_millis());
         let version =
-            u128::from(state.generation) << 64 | u128::from(state.sequence) << 1 | u128::from(stale == Some(true));
+            u128::from(state.generation) << 64 | u128::from(state.sequence) << 1 | u128::from(is_stale == Some(true));
         let cut = |levels: &[Level]| levels.iter().take(depth).cloned().collect::<Vec<_>>();
         let body = BookView {
             symbol: symbol.clone(),
@@ -46,7 +46,7 @@ impl OrderBookService {
             bids: cut(&state.bids),
             asks: cut(&state.asks),
             as_of: state.as_of,
-            stale,
+            stale: is_stale,
         };
         Ok(Versioned { body, version })
     }

@@ -17,15 +17,13 @@ use crate::http::reply::ItemError;
 pub(in super::super) struct AmendRequest {
     /// The order, only in a batch: otherwise the path names it.
     #[serde(default)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$")]
+    #[schema(value_type = Option<String>)]
     pub order_id: Option<Identifier>,
     /// Another price moves the order behind the orders of that price.
     #[serde(default)]
-    #[schema(pattern = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$")]
     pub price: Option<String>,
     /// The whole quantity, the filled part included. A lower one keeps the place of the order, a higher one does not.
     #[serde(default)]
-    #[schema(pattern = r"^(0|[1-9][0-9]*)(\.[0-9]+)?$")]
     pub quantity: Option<String>,
     /// Unix milliseconds.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]

@@ -27,16 +27,14 @@ pub(in super::super) struct FillsRequest {
     "price": "4.35", "quantity": "1.000" }))]
 pub(in super::super) struct Fill {
     /// Identifies the trade: reporting it again changes nothing.
-    #[schema(value_type = String, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$")]
+    #[schema(value_type = String)]
     pub trade_id: Identifier,
-    #[schema(value_type = String, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$")]
+    #[schema(value_type = String)]
     pub buy_order_id: Identifier,
-    #[schema(value_type = String, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$")]
+    #[schema(value_type = String)]
     pub sell_order_id: Identifier,
     /// At most the price of the buy order and at least that of the sell order.
-    #[schema(pattern = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$")]
     pub price: String,
-    #[schema(pattern = r"^(0|[1-9][0-9]*)(\.[0-9]+)?$")]
     pub quantity: String,
     /// The side that caused the trade.
     #[serde(default)]

@@ -41,20 +41,18 @@ pub(in super::super) struct OrderRequest {
     /// Identifies the order. Placing it again returns the same order. Without it, `client_order_id` and the owner determine
     /// the id.
     #[serde(default)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$")]
+    #[schema(value_type = Option<String>)]
     pub order_id: Option<Identifier>,
     /// The owner's own id of the order.
     #[serde(default)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$")]
+    #[schema(value_type = Option<String>)]
     pub client_order_id: Option<Identifier>,
     /// Whose order it is. A user's token names its own subject, which is the default.
     #[serde(default)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
+    #[schema(value_type = Option<String>)]
     pub owner: Option<Owner>,
     pub side: Side,
-    #[schema(pattern = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$")]
     pub price: String,
-    #[schema(pattern = r"^(0|[1-9][0-9]*)(\.[0-9]+)?$")]
     pub quantity: String,
     /// When the order leaves the book, Unix milliseconds; after `orderbook.order_life` if absent.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
@@ -99,6 +97,7 @@ impl OrderStatus {
 /// An order of a book.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = BookOrder)]
+#[expect(clippy::struct_field_names, reason = "order_id is the name of the field in JSON")]
 pub(in super::super) struct Order {
     pub order_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]

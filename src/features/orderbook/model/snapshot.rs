@@ -13,9 +13,9 @@ pub(in super::super) const MAX_LEVELS: usize = 10_000;
 #[serde(deny_unknown_fields)]
 #[schema(as = BookSnapshotLevel)]
 pub(in super::super) struct SnapshotLevel {
-    #[schema(pattern = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$", example = "4.35")]
+    #[schema(example = "4.35")]
     pub price: String,
-    #[schema(pattern = r"^(0|[1-9][0-9]*)(\.[0-9]+)?$", example = "10.000")]
+    #[schema(example = "10.000")]
     pub quantity: String,
     /// How many orders the level has; 1 if absent.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]

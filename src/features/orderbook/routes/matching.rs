@@ -40,8 +40,7 @@ pub(in super::super) async fn report_fills(
 
 /// Replace all levels of an order book.
 ///
-/// Only for books of the kind `levels`. Readers see the old levels until the snapshot is complete. Unless
-/// `orderbook.require_fence` is off, send the token of the lock `order_matching:{symbol}` as `Fencing-Token`.
+/// Only for books of the kind `levels`. Readers see the old levels until the snapshot is complete.
 #[utoipa::path(put, path = "/orderbooks/{symbol}", tag = "orderbook", operation_id = "replace_book",
     params(BookPath), request_body = BookSnapshot,
     responses((status = 200, description = "The book has these levels", body = BookReplaced)))]
