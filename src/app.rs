@@ -143,6 +143,7 @@ const KEYS: &[(&str, Keys)] = &[
     ("/market/volume", Keys::InPath(&["trading:volume:daily"])),
     ("/presence", Keys::CheckedByHandler),
     ("/presence_stats", Keys::CheckedByHandler),
+    ("/orderbooks/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/publish", Keys::CheckedByHandler),
     ("/pubsub", Keys::CheckedByHandler),
     ("/pubsub/{channel}", Keys::InPath(&["{channel}"])),

@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod json;
 pub mod locks;
 pub mod metrics;
+pub mod orderbook;
 pub mod pubsub;
 pub mod ratelimit;
 pub mod timeseries;
@@ -26,6 +27,7 @@ pub static FEATURES: &[&Feature] = &[
     &json::FEATURE,
     &locks::FEATURE,
     &metrics::FEATURE,
+    &orderbook::FEATURE,
     &pubsub::FEATURE,
     &ratelimit::FEATURE,
     &timeseries::FEATURE,

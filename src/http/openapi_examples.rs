@@ -9,8 +9,8 @@ use super::openapi_parts::{OPERATIONS, parameters};
 const RESPONSES: &str = include_str!("../../openapi/examples.json");
 
 /// Parameters whose example differs from that of other operations. A deletion stands above other operations on the same
-/// path, so it deletes something that they do not need. The only operation with two alternative ways to state its
-/// parameters needs one of them.
+/// path, so it deletes something that they do not need. An operation with alternative ways to state its parameters needs
+/// one of them.
 const OWN: &[(&str, &str, &str)] = &[
     ("delete_cache_value", "key", "session:8"),
     ("delete_json_document", "key", "profile:8"),
@@ -19,6 +19,12 @@ const OWN: &[(&str, &str, &str)] = &[
     ("delete_limit_exception", "key", "10.0.0.2:orders"),
     ("delete_channel_history", "channel", "market:events:ENERGY"),
     ("get_latest_messages", "channel", "market:prices"),
+    ("cancel_order", "order_id", "order-2"),
+    ("delete_book", "symbol", "FORMER"),
+    ("replace_book", "symbol", "LEVELS"),
+    ("list_orders", "side", "buy"),
+    ("cancel_orders", "owner", "user-8"),
+    ("cancel_orders_everywhere", "owner", "user-8"),
     ("enforce_limit_by_query", "limiter", "api"),
     ("enforce_limit_by_query", "key", "10.0.0.1:orders"),
 ];

@@ -3,12 +3,43 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Whether `text` is JSON that every parser reads alike: no object repeats a name, no string has half of a surrogate pair,
 /// and no number is beyond those of a double.
 pub fn is_portable(text: &[u8]) -> bool {
     serde_json::from_slice::<Portable>(text).is_ok()
+}
+
+/// A JSON object of a client. It is kept as text, so that no digit of a number is lost.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct ObjectText(Box<RawValue>);
+
+impl ObjectText {
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The object that is stored as `text`.
+    pub fn stored(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        if text.get().starts_with('{') && is_portable(text.get().as_bytes()) {
+            return Ok(Self(text));
+        }
+        Err(D::Error::custom(
+            "expected an object without repeated names, with complete surrogate pairs, and with numbers that a double can \
+             represent",
+        ))
+    }
 }
 
 struct Portable;

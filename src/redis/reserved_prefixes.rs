@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("metrics:", "hosts"),
     ("noti:", OTHERS),
     ("orderbook:", "orderbook"),
+    ("orderbooks", "orderbook"),
     ("rate_limit:", "ratelimit"),
     ("settlement:", "timeseries"),
     ("tape:", INTERNAL),

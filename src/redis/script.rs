@@ -98,13 +98,17 @@ impl Text {
     }
 }
 
-/// Declares the scripts of a feature, and `SCRIPTS`, the list of them. A path is relative to `migrations-lua/`.
+/// Declares the scripts of a feature, and `SCRIPTS`, the list of them. A path is relative to `migrations-lua/`. The text
+/// of a script that runs `after` another file begins with the text of that file.
 #[macro_export]
 macro_rules! lua_scripts {
-    ($($name:ident = $path:literal;)+) => {
+    ($($name:ident = $path:literal $(after $before:literal)?;)+) => {
         $(static $name: $crate::redis::LuaScript = $crate::redis::LuaScript::new(
             $path,
-            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations-lua/", $path)),
+            concat!(
+                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations-lua/", $before)),)?
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations-lua/", $path)),
+            ),
         );)+
 
         /// Every script, in the order in which they are loaded.

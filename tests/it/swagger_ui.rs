@@ -17,6 +17,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("open_centrifugo_socket", "", 426, "Try it out does not open WebSockets"),
     ("get_channel_presence", "", 409, "no default namespace shows presence"),
     ("count_channel_presence", "", 409, "no default namespace shows presence"),
+    ("replace_book", "", 404, "The book of the other examples has orders"),
     ("post_many_samples", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
 ];
 
@@ -33,8 +34,9 @@ const COPIED: &[(&str, &str, &str, &str)] = &[
 /// Its response names the background tasks that have run so far, so that its fields differ from one moment to the next.
 const CHANGING: &str = "get_readiness";
 
-/// The default configuration assigns no limiter to Envoy's descriptors, and has no secret for channel tokens.
-const CONFIG: &str = "pubsub.token_secret = \"0123456789abcdef0123456789abcdef\"\n\
+/// Fills need the token of a lock, which no example has. The default configuration assigns no limiter to Envoy's descriptors, and has no secret for channel tokens.
+const CONFIG: &str = "orderbook.require_fence = false\n\
+    pubsub.token_secret = \"0123456789abcdef0123456789abcdef\"\n\
     ratelimit.envoy = [{ domain = \"gateway\", entries = [{ key = \"remote_address\" }], limiter = \"orders\" }]";
 
 #[derive(Deserialize)]

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::UnixMillis;
 use crate::http::integer;
-use crate::http::portable_json::is_portable;
+use crate::http::portable_json::ObjectText;
 use crate::random;
 
 /// The name of what a lock protects: 1 to 512 bytes of UTF-8 without control characters.
@@ -149,36 +148,7 @@ pub(super) struct AcquireRequest {
     pub owner: Option<String>,
     /// Shown to every client that inspects the lock; at most 1,024 bytes of JSON.
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Metadata>,
-}
-
-/// A JSON object of the holder. It is kept as text, so that no digit of a number is lost.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub(super) struct Metadata(Box<RawValue>);
-
-impl Metadata {
-    pub(super) fn text(&self) -> &str {
-        self.0.get()
-    }
-
-    /// The metadata that is stored as `text`.
-    pub(super) fn stored(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok().map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        if text.get().starts_with('{') && is_portable(text.get().as_bytes()) {
-            return Ok(Self(text));
-        }
-        Err(D::Error::custom(
-            "expected an object without repeated names, with complete surrogate pairs, and with numbers that a double can \
-             represent",
-        ))
-    }
+    pub metadata: Option<ObjectText>,
 }
 
 /// The most locks that one call may acquire.
@@ -203,7 +173,7 @@ pub(super) struct AcquireAllRequest {
     pub owner: Option<String>,
     /// Shown to every client that inspects the locks; at most 1,024 bytes of JSON.
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<ObjectText>,
 }
 
 /// Several leases that were acquired together.
@@ -295,7 +265,7 @@ pub(super) struct LockState {
     pub owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<ObjectText>,
     /// Unix milliseconds; absent if another program acquired the lease directly in Redis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acquired_at: Option<UnixMillis>,

@@ -12,12 +12,13 @@ use super::index::{IndexCursor, LockIndex};
 use super::keys::wake_channel;
 use super::local_waiters::LocalWaiters;
 use super::metrics::LockMetrics;
-use super::model::{LockGrant, LockState, LockStats, Metadata, Resource, Token, millis};
+use super::model::{LockGrant, LockState, LockStats, Resource, Token, millis};
 use super::release_guard::ReleaseQueue;
 use super::scripts::{Inspection, Ownership};
 use super::validity::RequestTime;
 use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
+use crate::http::portable_json::ObjectText;
 use crate::http::reply::Page;
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{EndpointError, ListenerChange};
@@ -188,7 +189,7 @@ fn state(resource: Resource, inspection: Inspection) -> LockState {
     };
     if let Some(holder) = holder {
         state.owner = Some(holder.owner).filter(|owner| !owner.is_empty());
-        state.metadata = Metadata::stored(&holder.metadata);
+        state.metadata = ObjectText::stored(&holder.metadata);
         state.acquired_at = holder.acquired_at;
         state.remaining_ms = holder.remaining.map(millis);
     }

@@ -1,0 +1,238 @@
+//! The follower: one replica at a time ends expired orders, publishes the changes of all books, and keeps their list.
+//!
+//! Changes are published from the stream of deltas, never by the request that made them, so a replica that dies loses none:
+//! the next leader goes on behind the last sequence that is known to be published. A message may be published twice; its id
+//! is that of the change, by which channels recognise it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::deltas::Changes;
+use super::error::BookError;
+use super::identifier::Identifier;
+use super::messages::messages;
+use super::scripts;
+use super::service::OrderBookService;
+use crate::events::{Events, EventsError};
+use crate::random;
+use crate::redis::{Effect, RedisFault};
+
+/// How often a book is published at most: 20 messages a second.
+const TICK: Duration = Duration::from_millis(50);
+/// The lease of the leader. Another replica takes over after it; only the load of two leaders is at stake.
+const LEASE: Duration = Duration::from_secs(10);
+/// How often expired orders are ended and the list of books is read.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the platform's metadata of an idle book is renewed; its keys live 5 minutes.
+const METADATA_INTERVAL: Duration = Duration::from_secs(60);
+const METADATA_TTL_MS: u64 = 300_000;
+/// How many books are handled at the same time.
+const CONCURRENT: usize = 16;
+/// Calls for one book in a tick, so that a busy book does not delay the others.
+const ROUNDS: usize = 10;
+/// The most books whose number of orders is a metric.
+const MEASURED: usize = 100;
+const TASK: &str = "orderbook.follow";
+
+pub(super) struct Follower {
+    books: Arc<OrderBookService>,
+    events: Events,
+    /// Names this replica in the lease.
+    name: String,
+    followed: BTreeMap<Identifier, Followed>,
+}
+
+/// A book that is followed.
+struct Followed {
+    moved: watch::Receiver<()>,
+    /// Whether there may be changes that are not published, even if none was announced.
+    is_due: bool,
+    /// The last published sequence; `None`: not known yet.
+    published: Option<u64>,
+    described_at: Option<Instant>,
+}
+
+impl Follower {
+    pub(super) fn new(books: Arc<OrderBookService>, events: Events) -> Self {
+        Self { books, events, name: random::unique_text(), followed: BTreeMap::new() }
+    }
+
+    /// Follows the books while this replica leads, until `stop`; runs as a background task.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut asked, mut swept): (Option<Instant>, Option<Instant>) = (None, None);
+        let mut leads = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let is_due = |last: Option<Instant>, interval| last.is_none_or(|last| last.elapsed() >= interval);
+            if is_due(asked, LEASE / 3) {
+                asked = Some(Instant::now());
+                leads = self.lead().await;
+                if !leads {
+                    self.followed.clear();
+                    self.books.metrics.orders.reset();
+                }
+            }
+            if !leads {
+                continue;
+            }
+            let mut outcome = Ok(());
+            if is_due(swept, SWEEP_INTERVAL) {
+                swept = Some(Instant::now());
+                outcome = self.sweep().await;
+            }
+            let published = self.publish().await;
+            let outcome = outcome.and(published).map_err(|error| error.to_string());
+            self.books.tasks.report(TASK, outcome);
+        }
+    }
+
+    async fn lead(&self) -> bool {
+        let key = super::keys::follower(self.books.redis.keys());
+        let ttl = u64::try_from(LEASE.as_millis()).unwrap_or_default();
+        self.books.redis.call(scripts::lead(&key, &self.name, ttl)).await.unwrap_or(false)
+    }
+
+    /// Reads the list of books, ends expired orders, and finds books that have changed unnoticed.
+    async fn sweep(&mut self) -> Result<(), BookError> {
+        let symbols = self.books.symbols().await?;
+        self.followed.retain(|symbol, _| symbols.binary_search(symbol).is_ok());
+        for symbol in &symbols {
+            if !self.followed.contains_key(symbol) {
+                let moved = self.books.movements.follow(&self.books.keys(symbol).moved());
+                let book = Followed { moved, is_due: true, published: None, described_at: None };
+                self.followed.insert(symbol.clone(), book);
+            }
+        }
+        let books = &self.books;
+        let sweeps: Vec<_> = symbols.iter().map(|symbol| books.sweep(symbol)).collect();
+        let states: Vec<_> = futures_util::stream::iter(sweeps).buffered(CONCURRENT).collect().await;
+        let mut changed = Vec::new();
+        let mut failure = Ok(());
+        for (at, (state, symbol)) in states.into_iter().zip(symbols).enumerate() {
+            match state {
+                Ok(state) => {
+                    let Some(book) = self.followed.get_mut(&symbol) else { continue };
+                    let sequence: u64 = state.number(3);
+                    if book.published != Some(sequence) {
+                        book.is_due = true;
+                        changed.push(symbol.clone());
+                    }
+                    if book.described_at.is_none_or(|last| last.elapsed() >= METADATA_INTERVAL) {
+                        book.is_due = true;
+                    }
+                    if at < MEASURED {
+                        let orders = self.books.metrics.orders.with_label_values(&[symbol.as_str()]);
+                        orders.set(state.number(4));
+                    }
+                }
+                Err(BookError::BookNotFound { .. }) => {
+                    self.followed.remove(&symbol);
+                    let _ = self.books.metrics.orders.remove_label_values(&[symbol.as_str()]);
+                    self.books.unlist(&symbol).await?;
+                }
+                Err(error) => failure = Err(error),
+            }
+        }
+        self.books.list(&changed).await?;
+        failure
+    }
+
+    /// Publishes the changes of all books that have any.
+    async fn publish(&mut self) -> Result<(), BookError> {
+        let (books, events) = (&self.books, &self.events);
+        let due = self.followed.iter_mut().filter(|(_, book)| book.is_due || book.moved.has_changed().unwrap_or(true));
+        let publications: Vec<_> = due.map(|(symbol, book)| publish_due(books, events, symbol, book)).collect();
+        let results: Vec<_> = futures_util::stream::iter(publications).buffer_unordered(CONCURRENT).collect().await;
+        results.into_iter().collect()
+    }
+}
+
+/// Publishes the changes of one book, which stays due if that fails.
+async fn publish_due(
+    books: &OrderBookService,
+    events: &Events,
+    symbol: &Identifier,
+    book: &mut Followed,
+) -> Result<(), BookError> {
+    book.moved.mark_unchanged();
+    book.is_due = true;
+    publish_book(books, events, symbol, book).await?;
+    book.is_due = false;
+    Ok(())
+}
+
+async fn publish_book(
+    books: &OrderBookService,
+    events: &Events,
+    symbol: &Identifier,
+    book: &mut Followed,
+) -> Result<(), BookError> {
+    let key = books.keys(symbol).published();
+    let mut published = if let Some(published) = book.published {
+        published
+    } else {
+        let mut read = redis::cmd("GET");
+        read.arg(&key);
+        books.redis.query::<Option<u64>>(&read, Effect::Read).await?.unwrap_or_default()
+    };
+    for _ in 0..ROUNDS {
+        let changes = match books.changes(symbol, published, true).await {
+            Err(BookError::BookNotFound { .. }) => return Ok(()),
+            changes => changes?,
+        };
+        // Redis may have lost the last changes, or the book is a new one.
+        published = published.min(changes.state.sequence);
+        let now = books.clock.now();
+        let lag = changes.deltas.first().map_or(0, |delta| now.saturating_sub(delta.at).max(0) / 1_000);
+        books.metrics.lag.set(lag);
+        let is_last = changes.deltas.last().is_none_or(|delta| delta.sequence == changes.state.sequence);
+        if changes.deltas.is_empty() || is_last {
+            describe(books, symbol, &changes).await?;
+            book.described_at = Some(Instant::now());
+        }
+        let Some(last) = changes.deltas.last().map(|delta| delta.sequence) else { break };
+        let items = messages(symbol, published, changes);
+        let borrowed: Vec<_> = items.iter().map(|(channel, message)| (channel, message)).collect();
+        for outcome in events.publish_all(&borrowed).await? {
+            // No namespace has the channel, or the channel is full: no subscriber waits for the message.
+            if let Err(EventsError::Redis(fault)) = outcome {
+                return Err(fault.into());
+            }
+        }
+        published = last;
+        book.published = Some(published);
+        books.metrics.market_data_at.set(now / 1_000);
+        let mut write = redis::cmd("SET");
+        write.arg(&key).arg(published).arg("PX").arg(books.config.book_life.as_millis());
+        let _: () = books.redis.query(&write, Effect::Write).await?;
+        if is_last {
+            break;
+        }
+    }
+    book.published = Some(published);
+    Ok(())
+}
+
+/// Writes the best prices for readers of the platform's keys.
+async fn describe(books: &OrderBookService, symbol: &Identifier, changes: &Changes) -> Result<(), RedisFault> {
+    let state = &changes.state;
+    let key = books.keys(symbol).metadata();
+    let price = |levels: &[super::model::Level]| levels.first().map(|level| level.price.clone()).unwrap_or_default();
+    let (mut write, mut expire) = (redis::cmd("HSET"), redis::cmd("PEXPIRE"));
+    write.arg(&key).arg("best_bid").arg(price(&state.bids)).arg("best_ask").arg(price(&state.asks));
+    write.arg("spread").arg(state.spread().unwrap_or_default());
+    write.arg("sequence").arg(state.sequence).arg("updated_at").arg(state.updated);
+    expire.arg(&key).arg(METADATA_TTL_MS);
+    let replies = books.redis.query_all(&[write, expire], Effect::Write).await?;
+    replies.into_iter().try_for_each(|reply| reply.map(|_| ()))
+}

@@ -1,0 +1,137 @@
+//! Without Redis, after its restart, and on a cluster.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::{BOOK, create, create_levels, fill, order, place, report, view};
+use crate::support::{Cluster, RedisServer, TestApp, eventually};
+
+#[tokio::test]
+async fn every_operation_fails_at_once_while_redis_is_unavailable() {
+    let app = TestApp::builder().behind_proxy().config("[orderbook]\nrequire_fence = false").spawn().await;
+    create(&app, "GRID").await;
+    place(&app, "a", "buy", "4", "1").await;
+    app.proxy().cut();
+    eventually("the cut is noticed", async || app.get(BOOK).await.is(503)).await;
+    for reply in [
+        app.get(BOOK).await,
+        app.get("/orderbooks").await,
+        app.get("/orderbooks/GRID/best").await,
+        app.get("/orderbooks/GRID/settings").await,
+        app.get("/orderbooks/GRID/orders/a").await,
+        app.get("/orderbooks/GRID/orders?side=buy").await,
+        app.get("/orderbooks/GRID/deltas?after=1&wait_ms=20000").await,
+        app.post("/orderbooks/GRID/orders", order("b", "buy", "4", "1")).await,
+        app.post("/orderbooks/GRID/orders/batch", json!({ "cancel": ["a"] })).await,
+        app.patch("/orderbooks/GRID/orders/a", json!({ "quantity": "2" })).await,
+        app.delete("/orderbooks/GRID/orders/a").await,
+        app.delete("/orders?owner=ann").await,
+        report(&app, &[fill("t", "a", "b", "4", "1")]).await,
+        app.put("/orderbooks/NEW/settings", json!({ "mode": "store", "kind": "orders" })).await,
+        app.delete(BOOK).await,
+    ] {
+        reply.expect_problem(503, "redis-unavailable");
+    }
+    app.proxy().heal();
+    eventually("the book is back", async || app.get(BOOK).await.is(200)).await;
+    assert_eq!(view(&app).await["orders"], 1);
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_unknown_and_the_same_id_makes_the_retry_safe() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    create(&app, "GRID").await;
+    place(&app, "a", "buy", "4", "1").await;
+    app.proxy().stall();
+    let lost = app.post("/orderbooks/GRID/orders", order("b", "buy", "4", "1")).await;
+    assert_eq!(lost.expect_problem(504, "redis-timeout")["outcome"], "unknown");
+    app.proxy().heal();
+    eventually("the service is connected again", async || app.get(BOOK).await.is(200)).await;
+    app.post("/orderbooks/GRID/orders", order("b", "buy", "4", "1")).await.expect(201);
+    assert_eq!(view(&app).await["orders"], 2);
+}
+
+#[tokio::test]
+async fn a_restarted_redis_keeps_the_book_and_begins_a_new_generation() {
+    let server = RedisServer::with_options(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
+    let app = TestApp::builder().on(server).config("[orderbook]\nrequire_fence = false").spawn().await;
+    create(&app, "GRID").await;
+    place(&app, "a", "buy", "4", "1").await;
+    let before = view(&app).await;
+    {
+        let mut redis = app.redis();
+        redis.kill();
+        redis.boot();
+    }
+    eventually("the book is back", async || app.get(BOOK).await.is(200)).await;
+    let after = view(&app).await;
+    assert_eq!((&after["sequence"], &after["bids"]), (&before["sequence"], &before["bids"]));
+    assert!(after["generation"].as_u64() > before["generation"].as_u64(), "{after}");
+    let sequence = &before["sequence"];
+    assert_eq!(
+        app.get(&format!("/orderbooks/GRID/deltas?after={sequence}")).await.expect(200).json()["generation"],
+        after["generation"]
+    );
+    let repeated = app.post("/orderbooks/GRID/orders", order("a", "buy", "4", "1")).await.expect(201).json();
+    assert_eq!(repeated["replayed"], true);
+    let next = place(&app, "b", "buy", "4", "1").await["sequence"].as_u64();
+    assert_eq!(next, sequence.as_u64().map(|sequence| sequence + 1));
+    place(&app, "s", "sell", "4", "1").await;
+    report(&app, &[fill("t", "a", "s", "4", "1")]).await.expect(200);
+}
+
+#[tokio::test]
+async fn each_book_of_a_cluster_uses_one_slot() {
+    let cluster = Cluster::start().await;
+    let app =
+        TestApp::builder().config(&format!("{}[orderbook]\nrequire_fence = false", cluster.config())).spawn().await;
+    let symbols: Vec<String> = (0..12).map(|n| format!("zone-{n}:interval")).collect();
+    for symbol in &symbols {
+        create(&app, symbol).await;
+        let path = format!("/orderbooks/{symbol}");
+        for (id, side) in [("b", "buy"), ("s", "sell"), ("c", "buy")] {
+            app.post(&format!("{path}/orders"), order(id, side, "4", "2")).await.expect(201);
+        }
+        app.post(&format!("{path}/fills"), json!({ "fills": [fill("t", "b", "s", "4", "1")] })).await.expect(200);
+        app.patch(&format!("{path}/orders/c"), json!({ "price": "3" })).await.expect(200);
+        let batch = json!({ "cancel": ["c"], "place": [order("d", "sell", "9", "1")] });
+        app.post(&format!("{path}/orders/batch"), batch).await.expect(200);
+    }
+    let listed = app.get("/orderbooks").await.expect(200).json();
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(12));
+    let done = app.delete("/orders?owner=owner-sell").await.expect(200).json();
+    assert_eq!(done["cancelled"], 24, "{done}");
+    for symbol in &symbols {
+        let keys: Vec<String> = cluster
+            .nodes
+            .iter()
+            .flat_map(|node| node.keys())
+            .filter(|key| key.contains(&format!("{{{symbol}}}")))
+            .collect();
+        let slots: BTreeSet<i64> =
+            keys.iter().map(|key| cluster.nodes[0].command(&["CLUSTER", "KEYSLOT", key])).collect();
+        assert!(keys.len() > 8 && slots.len() == 1, "{keys:?}");
+    }
+    assert!(cluster.nodes.iter().all(|node| node.keys().iter().any(|key| key.starts_with("orderbook:"))), "spread");
+}
+
+#[tokio::test]
+async fn books_work_with_the_shipped_configuration_of_redis() {
+    let app = TestApp::builder().production_redis().config("[orderbook]\nrequire_fence = false").spawn().await;
+    create(&app, "GRID").await;
+    place(&app, "b", "buy", "4", "2").await;
+    place(&app, "s", "sell", "4", "2").await;
+    report(&app, &[fill("t", "b", "s", "4", "1")]).await.expect(200);
+    create_levels(&app, "LEVELS").await;
+    let levels: Vec<_> = (1..=600).map(|n| json!({ "price": n.to_string(), "quantity": "1" })).collect();
+    app.put("/orderbooks/LEVELS", json!({ "bids": levels, "asks": [] })).await.expect(200);
+    let moved = app.get("/orderbooks/GRID/deltas?after=1&wait_ms=1000").await.expect(200).json();
+    assert_eq!(moved["more"], false);
+    eventually("events are published", async || {
+        app.get("/pubsub/orderbook:GRID/latest").await.expect(200).json()["items"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    })
+    .await;
+}
