@@ -57,11 +57,10 @@ impl OrderBookService {
                     let state = BookState::of(rules, &reply)?;
                     items.push(BookSummary {
                         symbol: symbol.clone(),
-                        generation: state.generation,
                         sequence: state.sequence,
                         timestamp: state.updated,
                         orders: state.orders,
-                        settings: state.rules.settings(),
+                        kind: state.rules.kind,
                     });
                 }
                 // The book was deleted, or has expired.

@@ -57,9 +57,7 @@ impl OrderBookService {
         let state = self.state(symbol, 1).await?;
         Ok(BookBest {
             symbol: symbol.clone(),
-            generation: state.generation,
             sequence: state.sequence,
-            timestamp: state.updated,
             bid: state.bids.first().cloned(),
             ask: state.asks.first().cloned(),
             spread: state.spread(),

@@ -27,7 +27,6 @@ pub(in super::super) struct AmendRequest {
     pub quantity: Option<String>,
     /// Unix milliseconds.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub expires_at: Option<u64>,
 }
 

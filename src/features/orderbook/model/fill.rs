@@ -41,7 +41,6 @@ pub(in super::super) struct Fill {
     pub taker_side: Option<Side>,
     /// When the trade happened, Unix milliseconds; now if absent.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub timestamp: Option<u64>,
 }
 

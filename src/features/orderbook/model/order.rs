@@ -56,14 +56,12 @@ pub(in super::super) struct OrderRequest {
     pub quantity: String,
     /// When the order leaves the book, Unix milliseconds; after `orderbook.order_life` if absent.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub expires_at: Option<u64>,
     /// Only `gtc`: in a book of mode `store` no order matches on arrival.
     #[serde(default)]
     pub tif: Option<TimeInForce>,
     /// The trading epoch of the order. The service keeps it for the matching engine.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub epoch_number: Option<u64>,
     /// A JSON object of at most 512 bytes, which the service keeps.
     #[serde(default)]

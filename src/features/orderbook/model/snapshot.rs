@@ -36,11 +36,9 @@ pub(in super::super) struct BookSnapshot {
     pub asks: Vec<SnapshotLevel>,
     /// When the book had these levels, Unix milliseconds; now if absent.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub as_of: Option<u64>,
     /// The sender's sequence. A snapshot whose sequence is not above the last one is refused.
     #[serde(default, deserialize_with = "integer::unsigned_if_given")]
-    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub source_sequence: Option<u64>,
 }
 

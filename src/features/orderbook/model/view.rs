@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::identifier::Identifier;
-use super::super::rules::{BookSettings, Kind, Mode};
+use super::super::rules::{Kind, Mode};
 use crate::clock::UnixMillis;
 
 /// The most levels of each side in a view.
@@ -103,10 +103,7 @@ pub(in super::super) struct BookPairs {
 #[schema(as = BookBest)]
 pub(in super::super) struct BookBest {
     pub symbol: Identifier,
-    pub generation: u64,
     pub sequence: u64,
-    /// When the book changed last, Unix milliseconds.
-    pub timestamp: UnixMillis,
     pub bid: Option<Level>,
     pub ask: Option<Level>,
     /// The ask minus the bid; negative if the book is crossed.
@@ -118,12 +115,11 @@ pub(in super::super) struct BookBest {
 #[schema(as = BookSummary)]
 pub(in super::super) struct BookSummary {
     pub symbol: Identifier,
-    pub generation: u64,
     pub sequence: u64,
     /// When the book changed last, Unix milliseconds.
     pub timestamp: UnixMillis,
     pub orders: u64,
-    pub settings: BookSettings,
+    pub kind: Kind,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

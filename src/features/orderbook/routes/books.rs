@@ -19,17 +19,6 @@ use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
 use crate::http::reply::{NoContent, Page};
 
-/// The condition of a read.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "described here, read by Preconditions")]
-pub(in super::super) struct ViewHeaders {
-    /// Entity tags of states that the client has: if the book has not changed, the response is 304.
-    #[param(rename = "If-None-Match", value_type = String, required = false,
-            pattern = r#"^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$"#)]
-    if_none_match: (),
-}
-
 /// The condition of the settings.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
@@ -89,9 +78,9 @@ pub(in super::super) async fn list_books(
 /// Read the best levels of an order book.
 ///
 /// Follow the book from there with its deltas: `generation` and `sequence` name the state, and `checksum` verifies a copy.
-/// Numbers always have the decimals of the book.
+/// Numbers always have the decimals of the book. With `If-None-Match`, an unchanged book is 304.
 #[utoipa::path(get, path = "/orderbooks/{symbol}", tag = "orderbook", operation_id = "get_book",
-    params(BookPath, ViewQuery, ViewHeaders),
+    params(BookPath, ViewQuery),
     responses((status = 200, description = "The best levels of both sides; with `format=pairs` in the form \
                {last_update_id, bids, asks}", body = BookView),
               (status = 304, description = "The book has not changed")))]

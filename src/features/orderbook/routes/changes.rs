@@ -22,9 +22,7 @@ use crate::http::problem::Problem;
 /// A lower quantity keeps the place of the order among those of its price. Another price or a higher quantity moves it to
 /// the end. With `If-Match`, the order must be in the state that `GET` returned.
 #[utoipa::path(patch, path = "/orderbooks/{symbol}/orders/{order_id}", tag = "orderbook", operation_id = "amend_order",
-    params(OrderPath, ("If-Match" = Option<String>, Header, description = "The entity tag that the order must have",
-           pattern = r#"^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$"#)),
-    request_body = AmendRequest, responses((status = 200, description = "The amended order", body = Order)))]
+    params(OrderPath), request_body = AmendRequest, responses((status = 200, description = "The amended order", body = Order)))]
 pub(in super::super) async fn amend_order(
     State(books): State<Arc<OrderBookService>>,
     Extension(caller): Extension<Arc<Principal>>,
