@@ -52,7 +52,6 @@ async fn the_production_user_may_not_list_keys_flush_configure_or_stop_the_serve
         "FUNCTION LIST",
         "MIGRATE h 1 k 0 1",
         "SORT a",
-        "RENAME a b",
         "SUBSCRIBE c",
         "PUBLISH c m",
         "SLOWLOG GET",

@@ -32,6 +32,9 @@ impl OrderBookService {
                 return Err(BookError::invalid(&format!("/fills/{at}/trade_id"), "must not be repeated"));
             }
         }
+        if let Ok(symbol) = symbol.to_string().try_into() {
+            self.tapes.list(&symbol).await?;
+        }
         let called = self
             .call(symbol, token, |target| {
                 require_orders(symbol, target.rules)?;

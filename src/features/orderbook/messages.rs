@@ -91,6 +91,7 @@ fn message(
     let data = RawValue::from_string(serde_json::to_string(data).ok()?).ok()?;
     let message = Message {
         id,
+        may_be_repeated: true,
         message_type: message_type.to_owned(),
         version: "1.0".to_owned(),
         data,

@@ -60,6 +60,8 @@ impl Movements {
                         let _ = book.send(());
                     });
                 }
+                // Waiting requests end with their deadline.
+                News::Denied(_) => {}
                 News::Lost => self.books().values().for_each(|book| {
                     let _ = book.send(());
                 }),

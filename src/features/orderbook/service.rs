@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{Effect, FencingToken, Redis};
+use crate::tape::Listing;
 
 /// How often a call is repeated because orders have expired or rules have changed. Each round ends 64 orders.
 const MAX_ROUNDS: usize = 2_000;
@@ -31,6 +32,7 @@ pub(super) struct OrderBookService {
     pub metrics: BookMetrics,
     pub views: SharedViews,
     pub movements: Arc<Movements>,
+    pub tapes: Listing,
     pub phase: Phase,
     pub tasks: Tasks,
     /// The rules of books as this replica knows them. Scripts refuse calls with other rules than those of the book.
@@ -58,6 +60,7 @@ impl OrderBookService {
             metrics: BookMetrics::new(&deps.metrics),
             views: SharedViews::default(),
             movements,
+            tapes: Listing::new(&deps.redis.state, &deps.clock),
             phase: deps.phase.clone(),
             tasks: deps.tasks.clone(),
             known: RwLock::default(),
