@@ -152,8 +152,8 @@ pub(super) fn presence(
     now: &str,
 ) -> ScriptCall<PresenceRaw, PresenceUpdate> {
     let [members, info, subjects] = keys.presence();
-    let call = PRESENCE.write(&[&members, &info, &subjects]).arg(now).arg(PRESENCE_TTL.as_millis()).arg(left.len());
-    let call = left.iter().fold(call, |call, client| call.arg(client));
+    let keys = [&members, &info, &subjects];
+    let call = PRESENCE.write(&keys).arg(now).arg(PRESENCE_TTL.as_millis()).arg(left.len()).arg(left);
     let call = subscribed.iter().fold(call, |call, member| call.arg(&member.client).arg(&member.subject));
     call.returns(|(clients, subjects, joined, left): PresenceRaw| {
         let members = |pairs: Vec<(String, String)>| {

@@ -85,7 +85,9 @@ impl Session {
         if !is_known {
             let shown = self.subscriber.channels().filter(|channel| channel.namespace.presence);
             let shown: Vec<_> = shown.map(|channel| channel.name.clone()).collect();
-            shown.iter().for_each(|channel| self.attend(channel));
+            for channel in &shown {
+                self.attend(channel);
+            }
         }
         Ok(())
     }
