@@ -145,8 +145,8 @@ impl Channels {
         self.is_stale.load(Ordering::Relaxed)
     }
 
-    /// Resolves when a channel receives messages, with its position; with `None` if Redis denies it. A client that comes from another replica may have
-    /// received more than this one: then the position reaches `since`, unless no message has it.
+    /// Resolves when a channel receives messages, with its position; with `None` if Redis denies it. A client that comes
+    /// from another replica may have received more than this one: then the position reaches `since`, unless no message has it.
     ///
     /// # Errors
     /// A fault of Redis.
@@ -387,8 +387,7 @@ impl Channels {
 fn health(lost: Option<Duration>, has_gaps: bool) -> Component {
     let state = if lost.is_some() { "lost" } else { "subscribed" };
     let members = vec![ComponentMember { name: "subscriber".to_owned(), state, until: None }];
-    let late =
-        lost.map(|time| format!("real-time messages are late: no subscribed connection for {} s", time.as_secs()));
+    let late = lost.map(|time| format!("real-time messages are late: not subscribed for {} s", time.as_secs()));
     let missing =
         has_gaps.then(|| "real-time messages were lost within the last minute: subscribers had gaps".to_owned());
     Component { members, findings: late.into_iter().chain(missing).map(Finding::degraded).collect() }

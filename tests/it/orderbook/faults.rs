@@ -106,7 +106,7 @@ async fn each_book_of_a_cluster_uses_one_slot() {
         let keys: Vec<String> = cluster
             .nodes
             .iter()
-            .flat_map(|node| node.keys())
+            .flat_map(RedisServer::keys)
             .filter(|key| key.contains(&format!("{{{symbol}}}")))
             .collect();
         let slots: BTreeSet<i64> =

@@ -239,7 +239,7 @@ impl Trial {
         let buys: Vec<_> = self.model.live.iter().filter(|order| order.is_buy).cloned().collect();
         let sells: Vec<_> = self.model.live.iter().filter(|order| !order.is_buy).cloned().collect();
         let mut pairs = buys.iter().flat_map(|buy| sells.iter().map(move |sell| (buy, sell)));
-        let Some((buy, sell)) = pairs.find(|(buy, sell)| buy.cents >= sell.cents) else { return };
+        let Some((buy, sell)) = pairs.find(|(bid, ask)| bid.cents >= ask.cents) else { return };
         let most = buy.remaining.min(sell.remaining);
         let quantity = if self.random.below(2) == 0 { most } else { 1 + self.random.below(most) };
         self.model.numbers += 1;
@@ -254,7 +254,7 @@ impl Trial {
         too_much["quantity"] = json!(decimal(most + 1, 3));
         self.without_effect(async |app| report(app, &[too_much]).await, 409).await;
         report(self.app(), std::slice::from_ref(&trade)).await.expect(200);
-        self.without_effect(async |app| report(app, &[trade.clone()]).await, 200).await;
+        self.without_effect(async |app| report(app, std::slice::from_ref(&trade)).await, 200).await;
         self.model.trades.push(trade);
         for id in [&buy.id, &sell.id] {
             let at = self.model.live.iter().position(|order| order.id == *id).expect("live");

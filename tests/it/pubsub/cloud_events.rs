@@ -1,4 +1,4 @@
-//! Messages that are published as CloudEvents.
+//! Messages that are published as `CloudEvents`.
 
 use axum::http::Method;
 use serde_json::{Value, json};

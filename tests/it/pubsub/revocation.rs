@@ -12,7 +12,7 @@ fn builder() -> TestAppBuilder {
     TestApp::builder().config(&format!("[auth]\njwt_secret = \"{SECRET}\"")).admin_key().system_clock()
 }
 
-fn token(subject: &str, issued: Value) -> String {
+fn token(subject: &str, issued: &Value) -> String {
     platform_token(&json!({ "sub": subject, "exp": 4_000_000_000_u64, "iat": issued }))
 }
 
@@ -34,8 +34,8 @@ async fn revoked_tokens_may_not_connect_to_any_replica() {
     let mut other = builder().beside(&app).behind_proxy().spawn().await;
     let urls = [&mut app, &mut other].map(|app| format!("ws://{}/pubsub/ws", app.serve()));
     let now = app.clock().now() / 1_000;
-    let [old, undated] = [token("ann", json!(now - 100)), token("ann", json!(null))];
-    let [new, bob] = [token("ann", json!(now + 100)), token("bob", json!(now - 100))];
+    let [old, undated] = [token("ann", &json!(now - 100)), token("ann", &json!(null))];
+    let [new, bob] = [token("ann", &json!(now + 100)), token("bob", &json!(now - 100))];
     let mut socket = Socket::connect(&urls[1]).await;
     assert!(socket.command(json!({ "id": 1, "cmd": "connect", "token": old })).await["ok"].is_object());
     let with_client = json!({ "subject": "ann", "client": "x", "revoke": true });
