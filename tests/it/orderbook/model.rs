@@ -237,9 +237,9 @@ impl Trial {
 
     async fn fill(&mut self) {
         let buys: Vec<_> = self.model.live.iter().filter(|order| order.is_buy).cloned().collect();
-        let sells: Vec<_> = self.model.live.iter().filter(|order| !order.is_buy).cloned().collect();
-        let mut pairs = buys.iter().flat_map(|buy| sells.iter().map(move |sell| (buy, sell)));
-        let Some((buy, sell)) = pairs.find(|(bid, ask)| bid.cents >= ask.cents) else { return };
+        let asks: Vec<_> = self.model.live.iter().filter(|order| !order.is_buy).cloned().collect();
+        let mut pairs = buys.iter().flat_map(|buy| asks.iter().map(move |sell| (buy, sell)));
+        let Some((buy, sell)) = pairs.find(|(buy, sell)| buy.cents >= sell.cents) else { return };
         let most = buy.remaining.min(sell.remaining);
         let quantity = if self.random.below(2) == 0 { most } else { 1 + self.random.below(most) };
         self.model.numbers += 1;
