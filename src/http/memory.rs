@@ -16,7 +16,7 @@ use super::access::Budget;
 use super::slots::Slot;
 
 /// The memory of all large bodies, bytes. One credential has half of it.
-pub const TOTAL: usize = 32 << 20;
+pub const TOTAL: usize = 64 << 20;
 /// Shorter request bodies are not counted, bytes: a connection needs as much for its buffers.
 const SMALL_REQUEST: usize = 16 << 10;
 /// Shorter responses are not counted, bytes: the kernel's buffers hold them.

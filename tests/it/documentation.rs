@@ -1,13 +1,15 @@
 //! Operational pages: the OpenAPI document, Swagger UI, problem pages, metrics and health.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 
 use axum::http::Method;
 
 use gridtokenx_redis::app;
 use regex::Regex;
 
-use crate::support::{ServiceProcess, TestApp, in_repository};
+use crate::support::{ServiceProcess, TestApp, eventually, in_repository};
 
 #[tokio::test]
 async fn the_served_openapi_document_is_the_one_in_the_repository() {
@@ -67,14 +69,28 @@ async fn the_paths_that_dashboards_and_load_balancers_use_respond() {
     app.get("/api/health").await.expect(200);
 }
 
-#[test]
-fn the_metrics_page_explains_every_metric_with_a_query() {
+#[tokio::test]
+async fn the_metrics_page_explains_every_metric_with_a_query() {
     let directory = tempfile::tempdir().expect("a directory");
     // The metrics of traces exist only if traces are exported.
     let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     let mut service = ServiceProcess::start_private(&directory.path().join("redis"), &[collector]);
     service.ready();
-    let (_, text) = service.get("/metrics");
+    // The number of orders exists only for books.
+    let settings = r#"{"mode":"store","kind":"orders"}"#;
+    let length = settings.len();
+    let headers = "Host: test\r\nConnection: close\r\nContent-Type: application/json";
+    let request =
+        format!("PUT /orderbooks/A/settings HTTP/1.1\r\n{headers}\r\nContent-Length: {length}\r\n\r\n{settings}");
+    let mut connection = service.connect();
+    connection.write_all(request.as_bytes()).expect("sent");
+    let mut response = String::new();
+    connection.read_to_string(&mut response).expect("a response");
+    assert!(response.starts_with("HTTP/1.1 201"), "{response}");
+    let service = RefCell::new(service);
+    let read = || service.borrow_mut().get("/metrics").1;
+    eventually("the book is followed", async || read().contains("orderbook_orders{")).await;
+    let text = read();
     let exposed: BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let page = std::fs::read_to_string(in_repository("docs/metrics.md")).expect("the page");

@@ -74,7 +74,7 @@ impl Follower {
                 _ = ticks.tick() => {}
             }
             let is_due = |last: Option<Instant>, interval| last.is_none_or(|last| last.elapsed() >= interval);
-            if is_due(asked, LEASE / 3) {
+            if is_due(asked, if leads { LEASE / 3 } else { SWEEP_INTERVAL }) {
                 asked = Some(Instant::now());
                 leads = self.lead().await;
                 if !leads {
@@ -96,7 +96,11 @@ impl Follower {
         }
     }
 
+    /// Takes or extends the lease. Without books, nothing is written to Redis.
     async fn lead(&self) -> bool {
+        if self.books.symbols().await.is_ok_and(|symbols| symbols.is_empty()) {
+            return false;
+        }
         let key = super::keys::follower(self.books.redis.keys());
         let ttl = u64::try_from(LEASE.as_millis()).unwrap_or_default();
         self.books.redis.call(scripts::lead(&key, &self.name, ttl)).await.unwrap_or(false)

@@ -5,6 +5,9 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use super::error::BookError;
 use crate::telemetry::metrics::Metrics;
 
+const OPERATIONS: [&str; 5] = ["place", "amend", "cancel", "fill", "replace"];
+const RESULTS: [&str; 3] = ["done", "refused", "failed"];
+
 #[derive(Clone, Debug)]
 pub(super) struct BookMetrics {
     operations: IntCounterVec,
@@ -20,12 +23,16 @@ pub(super) struct BookMetrics {
 impl BookMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let swept = metrics.counter("orderbook_swept_total", "Expired orders that this replica's sweeps ended", &[]);
+        let operations = metrics.counter(
+            "orderbook_operations_total",
+            "Operations on order books by result: done, refused, failed (Redis did not do it, or the outcome is unknown)",
+            &["operation", "result"],
+        );
+        for (operation, result) in OPERATIONS.iter().flat_map(|operation| RESULTS.map(|result| (*operation, result))) {
+            operations.with_label_values(&[operation, result]);
+        }
         Self {
-            operations: metrics.counter(
-                "orderbook_operations_total",
-                "Operations on order books by result: done, refused, failed (Redis did not do it, or the outcome is unknown)",
-                &["operation", "result"],
-            ),
+            operations,
             orders: metrics.gauges(
                 "orderbook_orders",
                 "Resting orders of the first 100 books, at the replica that follows the books",
