@@ -31,6 +31,7 @@ const TAGS: &[(&str, &str)] = &[
     ("market", "Epochs, trades, candles, statistics and charts of the market; its prices and volumes as time series."),
     ("settlements", "Settled amounts. These are time series."),
     ("prometheus", "The query API of Prometheus, for Grafana."),
+    ("tradingview", "The data feed of TradingView's charts (UDF)."),
     ("influxdb", "The write API of InfluxDB: line protocol."),
     ("envoy", "The rate limit service of Envoy, as JSON."),
     ("metrics", "The metrics of the service itself."),

@@ -57,7 +57,7 @@ fn share_parts(
         let is_only_one = uses.keys().filter(|(other, _)| other == own).count() == 1;
         let area = areas.iter().max_by_key(|(_, count)| **count).map_or("", |(area, _)| area.as_str());
         let mut name = if is_only_one { own.clone() } else { format!("{area}{own}") };
-        if components.contains_key(&name) {
+        while components.contains_key(&name) {
             name.push_str("List");
         }
         references.insert(text.clone(), json!({ "$ref": format!("#/components/{kind}/{name}") }));

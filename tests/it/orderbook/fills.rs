@@ -52,6 +52,21 @@ async fn fills_reduce_both_orders_and_end_what_is_filled() {
 }
 
 #[tokio::test]
+async fn fills_become_trades_and_candles_of_the_market() {
+    let app = without_fence().await;
+    create(&app, "GRID").await;
+    place(&app, "b", "buy", "5", "10").await;
+    place(&app, "s", "sell", "4", "10").await;
+    report(&app, &[fill("t1", "b", "s", "4.25", "4")]).await.expect(200);
+    let trades = app.get("/market/trades/GRID").await.expect(200).json();
+    let trade = &trades["items"][0];
+    assert_eq!((&trade["trade_id"], &trade["price"]), (&json!("t1"), &json!("4.25")), "{trades}");
+    let candles = app.get("/market/candles/GRID?resolution=1m").await.expect(200).json();
+    let candle = &candles["items"][0];
+    assert_eq!((&candle["close"], &candle["trades"]), (&json!("4.25"), &json!(1)), "{candles}");
+}
+
+#[tokio::test]
 async fn a_trade_is_applied_once() {
     let app = without_fence().await;
     create(&app, "GRID").await;

@@ -90,7 +90,7 @@ async fn send(app: &TestApp, method: Method, path: &str, headers: &[(&str, &str)
     app.send(method, path, &all, Body::from(body.to_string())).await
 }
 
-/// The content of the keys of the book, apart from those that the follower of events writes.
+/// The content of the keys of the book, apart from those that follow from it: events, candles.
 fn digest(app: &TestApp) -> Vec<(String, Vec<String>)> {
     let redis = app.redis();
     let content = |key: &str| {
@@ -104,7 +104,9 @@ fn digest(app: &TestApp) -> Vec<(String, Vec<String>)> {
         content.sort_unstable();
         content
     };
-    let is_derived = |key: &str| ["published", "metadata"].iter().any(|name| key.ends_with(name));
+    let is_derived = |key: &str| {
+        ["published", "metadata", "positions"].iter().any(|name| key.ends_with(name)) || key.contains("candles:")
+    };
     let keys =
         redis.keys().into_iter().filter(|key| key.contains("{GRID}") && !key.starts_with("pubsub") && !is_derived(key));
     keys.map(|key| (key.clone(), content(&key))).collect()

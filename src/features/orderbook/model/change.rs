@@ -81,8 +81,8 @@ pub(in super::super) struct BatchReply {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct CancelQuery {
-    /// The owner. A user's token names its own subject, which is the default.
-    #[param(value_type = Option<String>, required = false, nullable = false, min_length = 1, max_length = 128)]
+    /// The owner. A user's token may leave it out: it names its own subject.
+    #[param(value_type = String, required = true, min_length = 1, max_length = 128)]
     pub owner: Option<Owner>,
     /// Only this side.
     #[param(required = false, nullable = false)]

@@ -127,7 +127,7 @@ pub(in super::super) struct BookSummary {
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct BooksQuery {
     /// The `next_cursor` of the page before.
-    #[param(value_type = Option<String>, required = false, nullable = false, min_length = 1, max_length = 64)]
+    #[param(value_type = Option<String>, required = false, nullable = false, pattern = r"^[A-Za-z0-9._:\-]{1,64}$")]
     pub cursor: Option<Identifier>,
     /// The most books on the page.
     #[serde(default = "hundred")]

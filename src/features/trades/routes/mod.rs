@@ -59,7 +59,11 @@ pub(super) async fn list_trades(
 ) -> Result<Json<Page<TradeView>>, Problem> {
     check_limit(limit)?;
     let is_number = |part: &str| (1..=16).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-    let is_entry = |cursor: &str| cursor.split_once('-').is_some_and(|(ms, number)| is_number(ms) && is_number(number));
+    // No entry has the id 0-0.
+    let is_entry = |cursor: &str| {
+        let is_id = cursor.split_once('-').is_some_and(|(ms, number)| is_number(ms) && is_number(number));
+        is_id && cursor.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
+    };
     if cursor.as_deref().is_some_and(|cursor| !is_entry(cursor)) {
         return Err(Problem::query_parameter("cursor", "must be the next_cursor of a page"));
     }

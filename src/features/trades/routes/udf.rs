@@ -17,14 +17,14 @@ use crate::http::problem::Problem;
 const MAX_MATCHES: usize = 1_000;
 
 /// Get what the chart's data feed supports.
-#[utoipa::path(get, path = "/udf/config", tag = "market", operation_id = "get_udf_config",
+#[utoipa::path(get, path = "/udf/config", tag = "tradingview", operation_id = "get_udf_config",
     responses((status = 200, description = "The configuration", body = UdfConfig)))]
 pub(in super::super) async fn get_udf_config(NoQuery: NoQuery) -> Json<UdfConfig> {
     Json(udf::config())
 }
 
 /// Get what a chart needs to know about a symbol.
-#[utoipa::path(get, path = "/udf/symbols", tag = "market", operation_id = "get_udf_symbol",
+#[utoipa::path(get, path = "/udf/symbols", tag = "tradingview", operation_id = "get_udf_symbol",
     params(UdfSymbolQuery), responses((status = 200, description = "The symbol", body = UdfSymbol)))]
 pub(in super::super) async fn get_udf_symbol(
     State(trades): State<Arc<TradeService>>,
@@ -34,7 +34,7 @@ pub(in super::super) async fn get_udf_symbol(
 }
 
 /// Search symbols by a part of their names.
-#[utoipa::path(get, path = "/udf/search", tag = "market", operation_id = "search_udf_symbols",
+#[utoipa::path(get, path = "/udf/search", tag = "tradingview", operation_id = "search_udf_symbols",
     params(UdfSearchQuery),
     responses((status = 200, description = "The symbols of the latest trades first", body = Vec<UdfMatch>)))]
 pub(in super::super) async fn search_udf_symbols(
@@ -52,7 +52,7 @@ pub(in super::super) async fn search_udf_symbols(
 ///
 /// If there are more bars than an answer can have, it has the newest ones. Without bars, `s` is `no_data`, and `nextTime`
 /// is the last bar before the requested ones, if there is one.
-#[utoipa::path(get, path = "/udf/history", tag = "market", operation_id = "get_udf_history",
+#[utoipa::path(get, path = "/udf/history", tag = "tradingview", operation_id = "get_udf_history",
     params(UdfHistoryQuery), responses((status = 200, description = "The bars, oldest first", body = UdfBars)))]
 pub(in super::super) async fn get_udf_history(
     State(trades): State<Arc<TradeService>>,
@@ -69,7 +69,7 @@ pub(in super::super) async fn get_udf_history(
 }
 
 /// Get the time of the service.
-#[utoipa::path(get, path = "/udf/time", tag = "market", operation_id = "get_udf_time",
+#[utoipa::path(get, path = "/udf/time", tag = "tradingview", operation_id = "get_udf_time",
     responses((status = 200, description = "Unix seconds", body = String, content_type = "text/plain")))]
 pub(in super::super) async fn get_udf_time(State(trades): State<Arc<TradeService>>, NoQuery: NoQuery) -> Response {
     let text = (trades.clock.now() / 1_000).to_string();
