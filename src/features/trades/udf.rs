@@ -137,7 +137,6 @@ pub(super) struct UdfSymbolQuery {
 pub(super) struct UdfSearchQuery {
     /// A part of the symbol, in any case.
     #[serde(default)]
-    #[param(max_length = 64)]
     pub query: String,
     /// The kind of symbol; all have the same, so it is ignored.
     #[serde(default, rename = "type")]

@@ -104,9 +104,12 @@ pub(in super::super) struct BookPairs {
 pub(in super::super) struct BookBest {
     pub symbol: Identifier,
     pub sequence: u64,
+    #[schema(required = true)]
     pub bid: Option<Level>,
+    #[schema(required = true)]
     pub ask: Option<Level>,
     /// The ask minus the bid; negative if the book is crossed.
+    #[schema(required = true)]
     pub spread: Option<String>,
 }
 
