@@ -53,12 +53,15 @@ pub(super) async fn run(trades: Arc<TradeService>, feed: Option<SeriesFeed>, rep
 impl TradeService {
     /// Folds all tapes, if it is this replica's turn.
     async fn round(&self, feed: Option<&SeriesFeed>, stop: &CancellationToken) -> Result<(), TradeError> {
+        let symbols = self.listing.symbols(self.clock.now() - QUIET, SYMBOLS).await?;
+        if symbols.is_empty() {
+            return Ok(());
+        }
         // Less than a round, so that a turn is not missed by a moment.
         let interval = u64::try_from(ROUND.as_millis()).unwrap_or(u64::MAX) * 9 / 10;
         if !self.redis.take_turn(&self.candles.keys.turn(), interval, &self.clock).await? {
             return Ok(());
         }
-        let symbols = self.listing.symbols(self.clock.now() - QUIET, SYMBOLS).await?;
         for symbol in &symbols {
             if stop.is_cancelled() {
                 return Ok(());

@@ -212,9 +212,9 @@ pub(super) struct TradesQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct CandlesQuery {
-    /// The length of the candles.
+    /// The length of the candles; `1m` if it is absent.
     #[serde(default = "one_minute")]
-    #[param(value_type = Resolution, required = false, default = "1m", inline)]
+    #[param(value_type = Resolution, required = false, inline)]
     pub resolution: Resolution,
     /// The candles that begin here or later; without it, all that are stored.
     #[serde(default)]
