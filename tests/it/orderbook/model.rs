@@ -236,18 +236,18 @@ impl Trial {
     }
 
     async fn fill(&mut self) {
-        let buys: Vec<_> = self.model.live.iter().filter(|order| order.is_buy).cloned().collect();
+        let bids: Vec<_> = self.model.live.iter().filter(|order| order.is_buy).cloned().collect();
         let asks: Vec<_> = self.model.live.iter().filter(|order| !order.is_buy).cloned().collect();
-        let mut pairs = buys.iter().flat_map(|buy| asks.iter().map(move |sell| (buy, sell)));
-        let Some((buy, sell)) = pairs.find(|(buy, sell)| buy.cents >= sell.cents) else { return };
-        let most = buy.remaining.min(sell.remaining);
+        let mut pairs = bids.iter().flat_map(|bid| asks.iter().map(move |ask| (bid, ask)));
+        let Some((bid, ask)) = pairs.find(|(bid, ask)| bid.cents >= ask.cents) else { return };
+        let most = bid.remaining.min(ask.remaining);
         let quantity = if self.random.below(2) == 0 { most } else { 1 + self.random.below(most) };
         self.model.numbers += 1;
         let trade = fill(
             &format!("t{}", self.model.numbers),
-            &buy.id,
-            &sell.id,
-            &decimal(sell.cents.unsigned_abs(), 2),
+            &bid.id,
+            &ask.id,
+            &decimal(ask.cents.unsigned_abs(), 2),
             &decimal(quantity, 3),
         );
         let mut too_much = trade.clone();
@@ -256,7 +256,7 @@ impl Trial {
         report(self.app(), std::slice::from_ref(&trade)).await.expect(200);
         self.without_effect(async |app| report(app, std::slice::from_ref(&trade)).await, 200).await;
         self.model.trades.push(trade);
-        for id in [&buy.id, &sell.id] {
+        for id in [&bid.id, &ask.id] {
             let at = self.model.live.iter().position(|order| order.id == *id).expect("live");
             let order = &mut self.model.live[at];
             order.remaining -= quantity;
