@@ -19,9 +19,18 @@ pub struct TapeKeys {
     pub fence: Key,
 }
 
+/// The tape of a symbol, for a script in the symbol's slot that appends to it.
+pub fn tape_of(space: &KeySpace, symbol: &str) -> Key {
+    key(space, symbol, "")
+}
+
+fn key(space: &KeySpace, symbol: &str, kind: &str) -> Key {
+    space.key(format_args!("tape:{{{}}}{kind}", Segment(symbol)))
+}
+
 impl TapeKeys {
     pub fn new(space: &KeySpace, symbol: &Symbol) -> Self {
-        let key = |kind: &str| space.key(format_args!("tape:{{{}}}{kind}", Segment(symbol.as_str())));
+        let key = |kind: &str| key(space, symbol.as_str(), kind);
         Self { tape: key(""), ids: [key(":ids:0"), key(":ids:1")], positions: key(":positions"), fence: key(":fence") }
     }
 }

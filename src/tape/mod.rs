@@ -20,7 +20,7 @@ mod symbol;
 mod trade;
 
 pub use amount::Decimal;
-pub use keys::TapeKeys;
+pub use keys::{TapeKeys, tape_of};
 pub use listing::Listing;
 pub(crate) use scripts::SCRIPTS;
 pub use scripts::{Appended, NewTrade, Pending, Results, advance, append, pending};

@@ -32,9 +32,8 @@ impl OrderBookService {
                 return Err(BookError::invalid(&format!("/fills/{at}/trade_id"), "must not be repeated"));
             }
         }
-        if let Ok(symbol) = symbol.to_string().try_into() {
-            self.tapes.list(&symbol).await?;
-        }
+        let tape = symbol.to_string().try_into().map_err(|rule: String| BookError::invalid("/symbol", rule))?;
+        self.tapes.list(&tape).await?;
         let called = self
             .call(symbol, token, |target| {
                 require_orders(symbol, target.rules)?;

@@ -27,6 +27,7 @@
 use super::identifier::{Identifier, Owner};
 use super::record::word;
 use crate::redis::{Key, KeySpace};
+use crate::tape::tape_of;
 
 /// The hours of ended orders and trades that a call names: two before now and one after it, in case clocks differ.
 const HOURS: std::ops::RangeInclusive<i64> = -2..=1;
@@ -108,7 +109,7 @@ impl<'a> BookKeys<'a> {
     }
 
     pub(super) fn tape(&self) -> Key {
-        self.space.key(format_args!("tape:{{{}}}", self.symbol))
+        tape_of(self.space, self.symbol.as_str())
     }
 }
 

@@ -60,13 +60,17 @@ pub(super) struct Target<'a> {
 impl Target<'_> {
     fn call(&self, script: &'static LuaScript, more: &[Key]) -> Binding {
         let keys = [self.keys.book().as_slice(), more].concat();
-        script
-            .guarded_write(self.fence, &keys.iter().collect::<Vec<_>>())
-            .arg(self.now)
-            .arg(self.keys.first_hour)
-            .arg(self.life)
-            .arg(self.rules.text())
-            .arg(self.keys.moved())
+        self.with_book(script.guarded_write(self.fence, &keys.iter().collect::<Vec<_>>()))
+    }
+
+    /// A call that changes nothing but to end what has expired: if it fails, nothing of the request was applied.
+    fn read(&self, script: &'static LuaScript, more: &[Key]) -> Binding {
+        let keys = [self.keys.book().as_slice(), more].concat();
+        self.with_book(script.read(&keys.iter().collect::<Vec<_>>()))
+    }
+
+    fn with_book(&self, call: Binding) -> Binding {
+        call.arg(self.now).arg(self.keys.first_hour).arg(self.life).arg(self.rules.text()).arg(self.keys.moved())
     }
 }
 
@@ -142,7 +146,7 @@ pub(super) fn place(target: &Target<'_>, order: Placement<'_>) -> BookCall {
 }
 
 pub(super) fn find(target: &Target<'_>, id: &str) -> BookCall {
-    target.call(&FIND, &[]).arg(id).returns(reply)
+    target.read(&FIND, &[]).arg(id).returns(reply)
 }
 
 /// `owner` is escaped; empty: any.
@@ -151,7 +155,7 @@ pub(super) fn cancel(target: &Target<'_>, id: &str, owner: &str) -> BookCall {
 }
 
 pub(super) fn view(target: &Target<'_>, depth: usize) -> BookCall {
-    target.call(&VIEW, &[]).arg(depth).returns(reply)
+    target.read(&VIEW, &[]).arg(depth).returns(reply)
 }
 
 pub(super) fn sweep(target: &Target<'_>) -> BookCall {
@@ -175,7 +179,7 @@ pub(super) struct PageRequest<'a> {
 
 pub(super) fn page(target: &Target<'_>, page: PageRequest<'_>) -> BookCall {
     target
-        .call(&PAGE, &[page.owner_key])
+        .read(&PAGE, &[page.owner_key])
         .arg(page.list)
         .arg(page.owner)
         .arg(page.score)
@@ -257,7 +261,7 @@ pub(super) fn cancel_owner(target: &Target<'_>, owner_key: Key, owner: &str, sid
 }
 
 pub(super) fn changes(target: &Target<'_>, after: u64, limit: usize, for_events: bool) -> BookCall {
-    target.call(&CHANGES, &[]).arg(after).arg(limit).arg(u8::from(for_events)).returns(reply)
+    target.read(&CHANGES, &[]).arg(after).arg(limit).arg(u8::from(for_events)).returns(reply)
 }
 
 /// A part of a snapshot of levels.

@@ -2,7 +2,7 @@
 //!
 //! Files, in reading order:
 //! - `model.rs`, `routes/`: wire types and operations; `udf.rs`: charts of TradingView.
-//! - `record.rs`: trades that callers report. The tape itself is [`tape`](crate::tape).
+//! - `record.rs`: trades that callers report. The tape itself is [`tape`].
 //! - `candle.rs` with `sum.rs`: a candle, with exact numbers; `interval.rs`: its interval, and where Redis keeps it.
 //! - `fold.rs`: adds the trades of a tape to its candles; `candle_store.rs`: reads candles.
 //! - `service.rs`: reads; `feed.rs`: the background work, which also feeds the platform's series.
