@@ -3,7 +3,7 @@
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::SingleNodeRoutingInfo;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio_util::sync::CancellationToken;
 
 /// A connection that pipelines the commands of all its clones.
@@ -18,6 +18,20 @@ pub(super) enum Channel {
 pub(super) enum Packet<'a> {
     Command(&'a Cmd),
     Commands(&'a Pipeline),
+}
+
+impl Packet<'_> {
+    /// The bytes of the arguments.
+    pub(super) fn size(self) -> usize {
+        let size = |command: &Cmd| {
+            let bytes = |argument| if let Arg::Simple(bytes) = argument { <[u8]>::len(bytes) } else { 0 };
+            command.args_iter().map(bytes).sum::<usize>()
+        };
+        match self {
+            Self::Command(command) => size(command),
+            Self::Commands(commands) => commands.cmd_iter().map(size).sum(),
+        }
+    }
 }
 
 impl Channel {

@@ -160,13 +160,16 @@ async fn attempt(
     effect: Effect,
     deadline: Instant,
 ) -> (Result<Value, RedisFault>, Instant) {
+    live.record_size(packet.size());
     let reply = until(deadline, live.channel.send(packet)).await;
     let now = Instant::now();
     let result = match reply {
         // The errors of a pipeline stay among its items, since they belong to single commands.
         Some(Ok(value)) => {
             live.record_reply(now);
-            if length(&value) > LARGE_REPLY {
+            let length = length(&value);
+            live.record_size(length);
+            if length > LARGE_REPLY {
                 large_work::note();
             }
             match value {

@@ -2,7 +2,8 @@
 //!
 //! Each worker thread has its own lane. No request ever connects: one task per lane does, and backs off with full jitter
 //! while that fails. In the meantime every request is rejected immediately (the breaker). A connection that timed out or
-//! broke is dropped and never repaired, so that a late reply cannot be taken for the reply to a later command.
+//! broke is dropped and never repaired, so that a late reply cannot be taken for the reply to a later command. One that
+//! carried a large packet is replaced, since its buffers keep their largest size.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -17,6 +18,11 @@ use super::connection::Channel;
 use super::fault::{FaultKind, Outcome, RedisFault};
 use super::topology::Connector;
 use super::{Pool, Redis};
+
+/// The buffers of a connection keep the size of the largest packet. Above this size, bytes, it is replaced.
+const LARGE_PACKET: usize = 256 << 10;
+/// How long such a connection serves: the cost of a new one, which loads the scripts, is small beside this.
+const LARGE_PACKET_AGE: Duration = Duration::from_secs(5);
 
 thread_local! {
     static LANE: Cell<usize> = const { Cell::new(0) };
@@ -45,6 +51,8 @@ struct ConnectionCondition {
     last_reply_us: AtomicU64,
     is_broken: AtomicBool,
     broken: Notify,
+    carried_large_packet: AtomicBool,
+    large_packet: Notify,
 }
 
 impl Live {
@@ -54,12 +62,27 @@ impl Live {
             last_reply_us: AtomicU64::new(0),
             is_broken: AtomicBool::new(false),
             broken: Notify::new(),
+            carried_large_packet: AtomicBool::new(false),
+            large_packet: Notify::new(),
         };
         Self { channel, condition: Arc::new(condition) }
     }
 
     pub(super) fn record_reply(&self, now: Instant) {
         self.condition.last_reply_us.store(self.age_us(now), Ordering::Relaxed);
+    }
+
+    /// Learns the size of a packet or of a reply, bytes.
+    pub(super) fn record_size(&self, bytes: usize) {
+        if bytes > LARGE_PACKET && !self.condition.carried_large_packet.swap(true, Ordering::Relaxed) {
+            self.condition.large_packet.notify_one();
+        }
+    }
+
+    /// Resolves when the buffers of the connection have grown and it has served for a while.
+    async fn overgrown(&self) {
+        self.condition.large_packet.notified().await;
+        tokio::time::sleep(LARGE_PACKET_AGE.saturating_sub(self.age())).await;
     }
 
     /// The time since the last reply, or since the connection was made.
@@ -185,7 +208,7 @@ impl Link {
     /// Keeps the lane connected until `stop`.
     pub(super) async fn maintain(&self, redis: &Redis, lane: usize, stop: CancellationToken) {
         let mut backoff = redis.0.limits.backoff;
-        let mut journal = Journal { servers: redis.servers(), lane, last: None };
+        let mut journal = Journal { servers: redis.servers(), lane, last: None, replaces: false };
         loop {
             let connected = tokio::select! {
                 () = stop.cancelled() => return,
@@ -200,15 +223,26 @@ impl Link {
                     let _counted = redis.0.metrics.connected();
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = live.broken() => {}
-                        () = object.lost.cancelled() => self.mark_broken(&live),
+                        () = live.broken() => journal.lost(),
+                        () = object.lost.cancelled() => {
+                            self.mark_broken(&live);
+                            journal.lost();
+                        }
+                        // It serves until its successor does, and then until its last command has a reply.
+                        () = live.overgrown() => journal.replaces(),
                     }
-                    journal.lost();
                     discard(object);
                 }
                 Err(fault) => {
                     journal.failed(&fault);
-                    self.state.send_replace(LinkState::Down(fault));
+                    // A connection that should only be replaced goes on serving.
+                    self.state.send_if_modified(|state| {
+                        let is_down = !state.is_up();
+                        if is_down {
+                            *state = LinkState::Down(fault);
+                        }
+                        is_down
+                    });
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = tokio::time::sleep(backoff.pause()) => {}
@@ -224,12 +258,25 @@ struct Journal {
     servers: String,
     lane: usize,
     last: Option<String>,
+    replaces: bool,
 }
 
 impl Journal {
     fn connected(&mut self) {
-        tracing::info!(redis = self.servers, lane = self.lane, "connected to Redis");
+        if std::mem::take(&mut self.replaces) && self.last.is_none() {
+            tracing::debug!(
+                redis = self.servers,
+                lane = self.lane,
+                "replaced a connection to Redis with large buffers"
+            );
+        } else {
+            tracing::info!(redis = self.servers, lane = self.lane, "connected to Redis");
+        }
         self.last = None;
+    }
+
+    fn replaces(&mut self) {
+        self.replaces = true;
     }
 
     fn lost(&self) {

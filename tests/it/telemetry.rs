@@ -289,3 +289,21 @@ async fn redis_commands_and_connections_are_counted_by_role_and_outcome() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_connection_that_carried_a_large_value_is_replaced_and_no_request_notices() {
+    let app = TestApp::builder().spawn().await;
+    let redis = &app.app().deps.redis.state;
+    let all = [("role", "cache,state")];
+    let write = |bytes: usize| redis::cmd("SET").arg("value").arg("x".repeat(bytes)).clone();
+    redis.query::<()>(&write(100_000), Effect::Write).await.expect("written");
+    assert_eq!(metrics(&app).await.count("redis_connects_total", &all), 1);
+    redis.query::<()>(&write(300_000), Effect::Write).await.expect("written");
+    let length = redis::cmd("STRLEN").arg("value").clone();
+    eventually("another connection serves", async || {
+        assert_eq!(redis.query::<usize>(&length, Effect::Read).await.expect("a reply"), 300_000);
+        metrics(&app).await.count("redis_connects_total", &all) == 2
+    })
+    .await;
+    assert_eq!(metrics(&app).await.count("redis_connection_state", &all), 1);
+}
