@@ -14,19 +14,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::deltas::Changes;
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::messages::messages;
-use super::scripts;
 use super::service::OrderBookService;
 use crate::events::{Events, EventsError};
-use crate::random;
-use crate::redis::{Effect, RedisFault};
+use crate::redis::{Effect, RedisFault, Turn};
+use crate::tape::Symbol;
 
 /// How often a book is published at most: 20 messages a second.
 const TICK: Duration = Duration::from_millis(50);
-/// The lease of the leader. Another replica takes over after it; only the load of two leaders is at stake.
-const LEASE: Duration = Duration::from_secs(10);
-/// How often expired orders are ended and the list of books is read.
+/// How long the turn of the leader lasts unless it reports progress. Then another replica takes over; only the load of two
+/// leaders is at stake.
+const TURN: Duration = Duration::from_secs(3);
+/// How often the leader reports progress, another replica tries to take the turn, expired orders are ended and the list of books is read.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the platform's metadata of an idle book is renewed; its keys live 5 minutes.
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,9 +41,9 @@ const TASK: &str = "orderbook.follow";
 pub(super) struct Follower {
     books: Arc<OrderBookService>,
     events: Events,
-    /// Names this replica in the lease.
-    name: String,
-    followed: BTreeMap<Identifier, Followed>,
+    /// The turn, if this replica leads.
+    turn: Option<Turn>,
+    followed: BTreeMap<Symbol, Followed>,
 }
 
 /// A book that is followed.
@@ -59,35 +58,33 @@ struct Followed {
 
 impl Follower {
     pub(super) fn new(books: Arc<OrderBookService>, events: Events) -> Self {
-        Self { books, events, name: random::unique_text(), followed: BTreeMap::new() }
+        Self { books, events, turn: None, followed: BTreeMap::new() }
     }
 
     /// Follows the books while this replica leads, until `stop`; runs as a background task.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut asked, mut swept): (Option<Instant>, Option<Instant>) = (None, None);
-        let mut leads = false;
+        let mut swept: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let is_due = |last: Option<Instant>, interval| last.is_none_or(|last| last.elapsed() >= interval);
-            if is_due(asked, if leads { LEASE / 3 } else { SWEEP_INTERVAL }) {
-                asked = Some(Instant::now());
-                leads = self.lead().await;
-                if !leads {
+            let is_due = swept.is_none_or(|last| last.elapsed() >= SWEEP_INTERVAL);
+            if is_due {
+                swept = Some(Instant::now());
+                self.turn = self.lead().await;
+                if self.turn.is_none() {
                     self.followed.clear();
                     self.books.metrics.orders.reset();
                 }
             }
-            if !leads {
+            if self.turn.is_none() {
                 continue;
             }
             let mut outcome = Ok(());
-            if is_due(swept, SWEEP_INTERVAL) {
-                swept = Some(Instant::now());
+            if is_due {
                 outcome = self.sweep().await;
             }
             let published = self.publish().await;
@@ -96,14 +93,14 @@ impl Follower {
         }
     }
 
-    /// Takes or extends the lease. Without books, nothing is written to Redis.
-    async fn lead(&self) -> bool {
+    /// Takes or keeps the turn. Without books, nothing is written to Redis.
+    async fn lead(&self) -> Option<Turn> {
         if self.books.symbols().await.is_ok_and(|symbols| symbols.is_empty()) {
-            return false;
+            return None;
         }
         let key = super::keys::follower(self.books.redis.keys());
-        let ttl = u64::try_from(LEASE.as_millis()).unwrap_or_default();
-        self.books.redis.call(scripts::lead(&key, &self.name, ttl)).await.unwrap_or(false)
+        let interval = u64::try_from(TURN.as_millis()).unwrap_or_default();
+        self.books.redis.keep_turn(&key, self.turn, interval, &self.books.clock).await.unwrap_or(self.turn)
     }
 
     /// Reads the list of books, ends expired orders, and finds books that have changed unnoticed.
@@ -165,7 +162,7 @@ impl Follower {
 async fn publish_due(
     books: &OrderBookService,
     events: &Events,
-    symbol: &Identifier,
+    symbol: &Symbol,
     book: &mut Followed,
 ) -> Result<(), BookError> {
     book.moved.mark_unchanged();
@@ -178,7 +175,7 @@ async fn publish_due(
 async fn publish_book(
     books: &OrderBookService,
     events: &Events,
-    symbol: &Identifier,
+    symbol: &Symbol,
     book: &mut Followed,
 ) -> Result<(), BookError> {
     let key = books.keys(symbol).published();
@@ -228,7 +225,7 @@ async fn publish_book(
 }
 
 /// Writes the best prices for readers of the platform's keys.
-async fn describe(books: &OrderBookService, symbol: &Identifier, changes: &Changes) -> Result<(), RedisFault> {
+async fn describe(books: &OrderBookService, symbol: &Symbol, changes: &Changes) -> Result<(), RedisFault> {
     let state = &changes.state;
     let key = books.keys(symbol).metadata();
     let price = |levels: &[super::model::Level]| levels.first().map(|level| level.price.clone()).unwrap_or_default();

@@ -4,18 +4,18 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::deltas::{Changes, Delta, OrderLine};
-use super::identifier::Identifier;
 use super::model::{DeltaContent, OrderStatus};
 use super::rules::{Rules, Side};
 use crate::clock::UnixMillis;
 use crate::events::{ChannelName, Message, TagMap};
+use crate::tape::Symbol;
 
 /// The data of an event on `orders:{user}`.
 #[derive(Serialize)]
 struct OrderEvent<'a> {
     order_id: &'a str,
     user_id: &'a str,
-    symbol: &'a Identifier,
+    symbol: &'a Symbol,
     side: Side,
     price: String,
     quantity: String,
@@ -29,7 +29,7 @@ struct OrderEvent<'a> {
 }
 
 /// The messages of the deltas after the sequence `after`, each with its channel.
-pub(super) fn messages(symbol: &Identifier, after: u64, changes: Changes) -> Vec<(ChannelName, Message)> {
+pub(super) fn messages(symbol: &Symbol, after: u64, changes: Changes) -> Vec<(ChannelName, Message)> {
     let generation = changes.state.generation;
     let mut messages = Vec::new();
     for delta in &changes.deltas {
@@ -50,7 +50,7 @@ pub(super) fn messages(symbol: &Identifier, after: u64, changes: Changes) -> Vec
 }
 
 fn order_message(
-    symbol: &Identifier,
+    symbol: &Symbol,
     rules: &Rules,
     delta: &Delta,
     order: &OrderLine,

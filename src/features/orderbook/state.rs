@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::model::Level;
 use super::rules::{Kind, Rules, Side};
 use super::scripts::Reply;
 use crate::clock::UnixMillis;
+use crate::tape::Symbol;
 
 /// A level as scripts send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,16 +119,16 @@ pub(super) type Latest = tokio::sync::Mutex<Option<(Instant, Arc<BookState>)>>;
 
 /// The views that requests wait for.
 #[derive(Debug, Default)]
-pub(super) struct SharedViews(Mutex<HashMap<(Identifier, usize), Arc<Latest>>>);
+pub(super) struct SharedViews(Mutex<HashMap<(Symbol, usize), Arc<Latest>>>);
 
 impl SharedViews {
-    pub(super) fn get(&self, symbol: &Identifier, depth: usize) -> Arc<Latest> {
+    pub(super) fn get(&self, symbol: &Symbol, depth: usize) -> Arc<Latest> {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(views.entry((symbol.clone(), depth)).or_default())
     }
 
     /// Forgets a view that no other request waits for.
-    pub(super) fn release(&self, symbol: &Identifier, depth: usize, view: &Arc<Latest>) {
+    pub(super) fn release(&self, symbol: &Symbol, depth: usize, view: &Arc<Latest>) {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The map and the caller.
         if Arc::strong_count(view) <= 2 {

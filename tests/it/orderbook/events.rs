@@ -1,5 +1,7 @@
 //! Events: every change reaches the channels, in order, even if the replica that made it dies.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{create, fill, place, report, without_fence};
@@ -85,9 +87,10 @@ async fn another_replica_goes_on_where_the_first_one_stopped() {
     let other = TestApp::builder().beside(&app).spawn().await;
     place(&other, "b", "buy", "4", "1").await;
     eventually("one of both follows", async || history(&app, "orders:owner-buy").await.len() == 2).await;
-    // The lease of a replica that has died ends; here it is another one's at once.
     app.app().deps.tasks.stop();
     place(&other, "c", "buy", "4", "1").await;
+    // The turn of a replica that has died ends.
+    other.clock().advance(Duration::from_secs(3));
     eventually("the other one takes over", async || history(&other, "orders:owner-buy").await.len() == 3).await;
     let ids: Vec<_> =
         history(&other, "orders:owner-buy").await.iter().map(|event| event["data"]["order_id"].clone()).collect();
