@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::deltas::Changes;
 use super::error::BookError;
-use super::messages::messages;
+use super::messages::{best_prices, delay, messages};
 use super::service::OrderBookService;
-use crate::events::{Events, EventsError};
+use crate::events::Events;
+use crate::random;
 use crate::redis::{Effect, RedisFault, Turn};
 use crate::tape::Symbol;
 
@@ -25,6 +26,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long the turn of the leader lasts unless it reports progress. Then another replica takes over; only the load of two
 /// leaders is at stake.
 const TURN: Duration = Duration::from_secs(3);
+/// How often the best prices of a book are published at most: 10 messages a second.
+const BEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The lag of a book, milliseconds, from which on operators are alerted.
+const MAX_LAG: i64 = 5_000;
 /// How often the leader reports progress, another replica tries to take the turn, expired orders are ended and the list of books is read.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the platform's metadata of an idle book is renewed; its keys live 5 minutes.
@@ -41,6 +46,8 @@ const TASK: &str = "orderbook.follow";
 pub(super) struct Follower {
     books: Arc<OrderBookService>,
     events: Events,
+    /// Names this replica in alerts.
+    name: String,
     /// The turn, if this replica leads.
     turn: Option<Turn>,
     followed: BTreeMap<Symbol, Followed>,
@@ -54,11 +61,21 @@ struct Followed {
     /// The last published sequence; `None`: not known yet.
     published: Option<u64>,
     described_at: Option<Instant>,
+    /// The best bid and the best ask that were published last, in ticks, and when.
+    best: Option<([Option<i64>; 2], Instant)>,
+    /// Whether operators know that the book is late.
+    is_late: bool,
+}
+
+impl Followed {
+    fn new(moved: watch::Receiver<()>) -> Self {
+        Self { moved, is_due: true, published: None, described_at: None, best: None, is_late: false }
+    }
 }
 
 impl Follower {
     pub(super) fn new(books: Arc<OrderBookService>, events: Events) -> Self {
-        Self { books, events, turn: None, followed: BTreeMap::new() }
+        Self { books, events, name: random::unique_text(), turn: None, followed: BTreeMap::new() }
     }
 
     /// Follows the books while this replica leads, until `stop`; runs as a background task.
@@ -110,8 +127,7 @@ impl Follower {
         for symbol in &symbols {
             if !self.followed.contains_key(symbol) {
                 let moved = self.books.movements.follow(&self.books.keys(symbol).moved());
-                let book = Followed { moved, is_due: true, published: None, described_at: None };
-                self.followed.insert(symbol.clone(), book);
+                self.followed.insert(symbol.clone(), Followed::new(moved));
             }
         }
         let books = &self.books;
@@ -150,9 +166,9 @@ impl Follower {
 
     /// Publishes the changes of all books that have any.
     async fn publish(&mut self) -> Result<(), BookError> {
-        let (books, events) = (&self.books, &self.events);
+        let (books, events, name) = (&self.books, &self.events, &self.name);
         let due = self.followed.iter_mut().filter(|(_, book)| book.is_due || book.moved.has_changed().unwrap_or(true));
-        let publications: Vec<_> = due.map(|(symbol, book)| publish_due(books, events, symbol, book)).collect();
+        let publications: Vec<_> = due.map(|(symbol, book)| publish_due(books, events, name, symbol, book)).collect();
         let results: Vec<_> = futures_util::stream::iter(publications).buffer_unordered(CONCURRENT).collect().await;
         results.into_iter().collect()
     }
@@ -162,22 +178,24 @@ impl Follower {
 async fn publish_due(
     books: &OrderBookService,
     events: &Events,
+    name: &str,
     symbol: &Symbol,
     book: &mut Followed,
 ) -> Result<(), BookError> {
     book.moved.mark_unchanged();
     book.is_due = true;
-    publish_book(books, events, symbol, book).await?;
-    book.is_due = false;
+    book.is_due = publish_book(books, events, name, symbol, book).await?;
     Ok(())
 }
 
+/// Returns whether more is to be published.
 async fn publish_book(
     books: &OrderBookService,
     events: &Events,
+    name: &str,
     symbol: &Symbol,
     book: &mut Followed,
-) -> Result<(), BookError> {
+) -> Result<bool, BookError> {
     let key = books.keys(symbol).published();
     let mut published = if let Some(published) = book.published {
         published
@@ -188,40 +206,50 @@ async fn publish_book(
     };
     for _ in 0..ROUNDS {
         let changes = match books.changes(symbol, published, true).await {
-            Err(BookError::BookNotFound { .. }) => return Ok(()),
+            Err(BookError::BookNotFound { .. }) => return Ok(false),
             changes => changes?,
         };
+        let state = &changes.state;
         // Redis may have lost the last changes, or the book is a new one.
-        published = published.min(changes.state.sequence);
+        published = published.min(state.sequence);
+        book.published = Some(published);
         let now = books.clock.now();
-        let lag = changes.deltas.first().map_or(0, |delta| now.saturating_sub(delta.at).max(0) / 1_000);
-        books.metrics.lag.set(lag);
-        let is_last = changes.deltas.last().is_none_or(|delta| delta.sequence == changes.state.sequence);
-        if changes.deltas.is_empty() || is_last {
+        let first = changes.deltas.first();
+        let lag = first.map_or(0, |delta| now.saturating_sub(delta.at).max(0));
+        books.metrics.lag.set(lag / 1_000);
+        let was_late = std::mem::replace(&mut book.is_late, lag >= MAX_LAG);
+        let alert = first.filter(|_| book.is_late && !was_late);
+        let mut items = Vec::new();
+        items.extend(alert.and_then(|delta| delay(symbol, state.generation, delta, [lag, MAX_LAG], name)));
+        let last = changes.deltas.last().map(|delta| delta.sequence);
+        let is_last = last.is_none_or(|last| last == state.sequence);
+        let best = [state.best_bid, state.best_ask].map(|level| level.map(|level| level.ticks));
+        let is_new_best = is_last && book.best.is_none_or(|(known, _)| known != best);
+        let waits = is_new_best && book.best.is_some_and(|(_, at)| at.elapsed() < BEST_INTERVAL);
+        if is_last {
             describe(books, symbol, &changes).await?;
             book.described_at = Some(Instant::now());
         }
-        let Some(last) = changes.deltas.last().map(|delta| delta.sequence) else { break };
-        let items = messages(symbol, published, changes);
-        let borrowed: Vec<_> = items.iter().map(|(channel, message)| (channel, message)).collect();
-        for outcome in events.publish_all(&borrowed).await? {
-            // No namespace has the channel, or the channel is full: no subscriber waits for the message.
-            if let Err(EventsError::Redis(fault)) = outcome {
-                return Err(fault.into());
-            }
+        let best_message = if is_new_best && !waits { best_prices(symbol, state) } else { None };
+        items.extend(messages(symbol, published, changes));
+        items.extend(best_message);
+        events.publish_of_service(&items).await?;
+        if is_new_best && !waits {
+            book.best = Some((best, Instant::now()));
         }
-        published = last;
-        book.published = Some(published);
-        books.metrics.market_data_at.set(now / 1_000);
-        let mut write = redis::cmd("SET");
-        write.arg(&key).arg(published).arg("PX").arg(books.config.book_life.as_millis());
-        let _: () = books.redis.query(&write, Effect::Write).await?;
+        if let Some(last) = last {
+            published = last;
+            book.published = Some(published);
+            books.metrics.market_data_at.set(now / 1_000);
+            let mut write = redis::cmd("SET");
+            write.arg(&key).arg(published).arg("PX").arg(books.config.book_life.as_millis());
+            let _: () = books.redis.query(&write, Effect::Write).await?;
+        }
         if is_last {
-            break;
+            return Ok(waits);
         }
     }
-    book.published = Some(published);
-    Ok(())
+    Ok(true)
 }
 
 /// Writes the best prices for readers of the platform's keys.

@@ -54,8 +54,8 @@ pub(super) struct BookState {
     pub as_of: Option<UnixMillis>,
     pub bids: Vec<Level>,
     pub asks: Vec<Level>,
-    pub best_bid: Option<i64>,
-    pub best_ask: Option<i64>,
+    pub best_bid: Option<RawLevel>,
+    pub best_ask: Option<RawLevel>,
 }
 
 impl BookState {
@@ -93,18 +93,18 @@ impl BookState {
                 Side::Buy => (&mut self.best_bid, &mut self.bids),
                 Side::Sell => (&mut self.best_ask, &mut self.asks),
             };
-            best.get_or_insert(level.ticks);
+            best.get_or_insert(level);
             side.push(level.show(&self.rules));
         }
         Ok(())
     }
 
     pub(super) fn is_crossed(&self) -> bool {
-        self.best_bid.zip(self.best_ask).is_some_and(|(bid, ask)| bid >= ask)
+        self.best_bid.zip(self.best_ask).is_some_and(|(bid, ask)| bid.ticks >= ask.ticks)
     }
 
     pub(super) fn spread(&self) -> Option<String> {
-        self.best_bid.zip(self.best_ask).map(|(bid, ask)| self.rules.print_spread(bid, ask))
+        self.best_bid.zip(self.best_ask).map(|(bid, ask)| self.rules.print_spread(bid.ticks, ask.ticks))
     }
 
     /// Whether the last snapshot of a book of levels is too old; `None` for orders.
