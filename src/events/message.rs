@@ -46,6 +46,23 @@ struct Members<'a> {
 }
 
 impl Message {
+    /// A message of this service. Its publisher may repeat it, and it replaces earlier ones with the same `key`.
+    ///
+    /// Returns `None` if the data cannot be JSON, such as a map whose keys are not strings.
+    pub fn of_service(id: String, message_type: &str, key: &str, data: &impl Serialize) -> Option<Self> {
+        let data = RawValue::from_string(serde_json::to_string(data).ok()?).ok()?;
+        Some(Self {
+            id,
+            may_be_repeated: true,
+            message_type: message_type.to_owned(),
+            version: "1.0".to_owned(),
+            data,
+            key: Some(key.to_owned()),
+            tags: TagMap::new(),
+            revision: None,
+        })
+    }
+
     /// `,"id":...}`: the message after its offset, epoch and timestamp.
     pub(super) fn members(&self, channel: &ChannelName) -> String {
         let members = Members {

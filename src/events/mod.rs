@@ -120,6 +120,21 @@ impl Events {
         self.publish_with(items, None).await
     }
 
+    /// Publishes messages of this service, in their order. A message whose channel is in no namespace, or is full, is
+    /// dropped: no subscriber waits for it.
+    ///
+    /// # Errors
+    /// [`RedisFault`]; some of the messages may be published. Repeat all of them.
+    pub async fn publish_of_service(&self, items: &[(ChannelName, Message)]) -> Result<(), RedisFault> {
+        let borrowed: Vec<_> = items.iter().map(|(channel, message)| (channel, message)).collect();
+        for outcome in self.publish_all(&borrowed).await? {
+            if let Err(EventsError::Redis(fault)) = outcome {
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
     async fn publish_with(
         &self,
         items: &[(&ChannelName, &Message)],

@@ -54,6 +54,7 @@ pub use report::RoleReport;
 pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;
+pub use runner::Turn;
 pub use scan::PrefixScan;
 pub use script::{BadReply, Binding, Decoder, LuaScript, ScriptCall, flag};
 pub use script_state::ScriptState;

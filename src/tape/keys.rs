@@ -20,17 +20,17 @@ pub struct TapeKeys {
 }
 
 /// The tape of a symbol, for a script in the symbol's slot that appends to it.
-pub fn tape_of(space: &KeySpace, symbol: &str) -> Key {
+pub fn tape_of(space: &KeySpace, symbol: &Symbol) -> Key {
     key(space, symbol, "")
 }
 
-fn key(space: &KeySpace, symbol: &str, kind: &str) -> Key {
-    space.key(format_args!("tape:{{{}}}{kind}", Segment(symbol)))
+fn key(space: &KeySpace, symbol: &Symbol, kind: &str) -> Key {
+    space.key(format_args!("tape:{{{}}}{kind}", Segment(symbol.as_str())))
 }
 
 impl TapeKeys {
     pub fn new(space: &KeySpace, symbol: &Symbol) -> Self {
-        let key = |kind: &str| key(space, symbol.as_str(), kind);
+        let key = |kind: &str| key(space, symbol, kind);
         Self { tape: key(""), ids: [key(":ids:0"), key(":ids:1")], positions: key(":positions"), fence: key(":fence") }
     }
 }

@@ -25,4 +25,4 @@ pub use listing::Listing;
 pub(crate) use scripts::SCRIPTS;
 pub use scripts::{Appended, NewTrade, Pending, Results, advance, append, pending};
 pub use symbol::{Reference, Symbol};
-pub use trade::{Entry, Side, Trade, newest};
+pub use trade::{Entry, Side, Trade, field, newest};

@@ -44,24 +44,27 @@ pub type Entry = (String, Vec<String>);
 
 impl Trade {
     /// Reads an entry; `None` if another program wrote something else.
-    pub fn of_entry((_, fields): &Entry) -> Option<Self> {
-        let field = |name: &str| {
-            let (pairs, _) = fields.as_chunks::<2>();
-            pairs.iter().find_map(|[field, value]| (field == name).then_some(value))
-        };
-        let side = match field("side").map(String::as_str) {
+    pub fn of_entry(entry: &Entry) -> Option<Self> {
+        let field = |name| field(entry, name);
+        let side = match field("side") {
             Some("buy") => Some(Side::Buy),
             Some("sell") => Some(Side::Sell),
             _ => None,
         };
         Some(Self {
-            id: field("id")?.clone(),
+            id: field("id")?.to_owned(),
             timestamp: field("t")?.parse().ok().filter(|time| (0..=LATEST).contains(time))?,
             price: field("p")?.parse().ok()?,
             quantity: field("q")?.parse().ok()?,
             side,
         })
     }
+}
+
+/// The value of a field of an entry, such as `buyer`; empty if the reporter did not say.
+pub fn field<'a>((_, fields): &'a Entry, name: &str) -> Option<&'a str> {
+    let (pairs, _) = fields.as_chunks::<2>();
+    pairs.iter().find_map(|[field, value]| (field == name).then_some(value.as_str()))
 }
 
 /// The newest `count` entries of a tape before the entry `before`, newest first.

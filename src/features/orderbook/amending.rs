@@ -12,6 +12,7 @@ use super::rules::{Rules, Side};
 use super::scripts::{self, Amendment, BookCall, Reply, Target};
 use super::service::OrderBookService;
 use crate::http::reply::ItemError;
+use crate::tape::Symbol;
 
 /// How often one request cancels 64 orders of an owner in a book: more than an owner may have by default.
 const CANCEL_ROUNDS: usize = 32;
@@ -24,7 +25,7 @@ impl OrderBookService {
     /// [`BookError::OutOfRange`] for a quantity that is filled already. Nothing was changed then.
     pub(super) async fn amend(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         actor: &Actor,
         id: &Identifier,
         request: &AmendRequest,
@@ -40,7 +41,7 @@ impl OrderBookService {
     /// The script call that amends an order.
     pub(super) fn amendment(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         target: &Target<'_>,
         actor: &Actor,
         id: &Identifier,
@@ -84,7 +85,7 @@ impl OrderBookService {
     /// [`BookError::BookNotFound`] or a fault; some orders may be cancelled then.
     pub(super) async fn cancel_owner(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         owner: &Owner,
         side: Option<Side>,
     ) -> Result<Cancelled, BookError> {
@@ -139,7 +140,7 @@ impl OrderBookService {
     /// [`BookError::BookNotFound`], or a fault of the first round trip.
     pub(super) async fn call_each(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         builds: &[CallBuilder<'_>],
     ) -> Result<(Arc<Rules>, Vec<Result<Reply, BookError>>), BookError> {
         // A cheap call makes sure that the rules are those of the book, as far as can be known before the others run.

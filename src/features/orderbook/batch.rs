@@ -11,6 +11,7 @@ use super::scripts::{self, Reply};
 use super::service::OrderBookService;
 use crate::http::batch_item::BatchItem;
 use crate::http::reply::ItemError;
+use crate::tape::Symbol;
 
 impl BatchResult {
     fn refused(status: u16, error: ItemError) -> Self {
@@ -75,7 +76,7 @@ impl OrderBookService {
     /// [`BookError::BookNotFound`], or a fault of the whole batch.
     pub(super) async fn batch(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         actor: &Actor,
         request: BatchRequest,
     ) -> Result<BatchReply, BookError> {

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::checksum::checksum;
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::model::{BookDeltas, DeltaContent, DeltaKind, LevelChange, MAX_DELTAS, OrderChange, OrderStatus};
 use super::rules::{Rules, Side};
 use super::scripts::{self, Reply};
@@ -17,6 +16,7 @@ use super::service::OrderBookService;
 use super::state::{BookState, RawLevel};
 use crate::clock::UnixMillis;
 use crate::redis::unescape;
+use crate::tape::Symbol;
 
 /// How often a waiting client asks Redis without being woken, in case the announcement was lost.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -106,7 +106,7 @@ impl Changes {
     }
 
     /// The changes as one message for a client that has the sequence `after`.
-    pub(super) fn into_message(self, symbol: &Identifier, after: u64, content: DeltaContent) -> BookDeltas {
+    pub(super) fn into_message(self, symbol: &Symbol, after: u64, content: DeltaContent) -> BookDeltas {
         let Self { deltas, state } = self;
         let last_sequence = deltas.last().map_or(after, |delta| delta.sequence);
         let is_current = last_sequence == state.sequence;
@@ -161,12 +161,7 @@ impl OrderBookService {
     ///
     /// # Errors
     /// [`BookError::DeltasTrimmed`] if some of them are gone, or a fault.
-    pub(super) async fn changes(
-        &self,
-        symbol: &Identifier,
-        after: u64,
-        for_events: bool,
-    ) -> Result<Changes, BookError> {
+    pub(super) async fn changes(&self, symbol: &Symbol, after: u64, for_events: bool) -> Result<Changes, BookError> {
         let (rules, reply) =
             self.call(symbol, None, |target| Ok(scripts::changes(target, after, MAX_DELTAS, for_events))).await?;
         match reply.status.as_str() {
@@ -181,7 +176,7 @@ impl OrderBookService {
     /// [`BookError::DeltasTrimmed`] if the client must read the book again, or a fault.
     pub(super) async fn deltas(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         after: u64,
         content: DeltaContent,
         wait: Duration,

@@ -1,7 +1,6 @@
 //! The list of books. Every change of settings and the follower of events update it, so no key is searched for.
 
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::keys;
 use super::model::BookSummary;
 use super::scripts;
@@ -9,10 +8,11 @@ use super::service::OrderBookService;
 use super::state::BookState;
 use crate::http::reply::Page;
 use crate::redis::{Effect, RedisFault};
+use crate::tape::Symbol;
 
 impl OrderBookService {
     /// Notes that these books have changed now.
-    pub(super) async fn list(&self, symbols: &[Identifier]) -> Result<(), RedisFault> {
+    pub(super) async fn list(&self, symbols: &[Symbol]) -> Result<(), RedisFault> {
         if symbols.is_empty() {
             return Ok(());
         }
@@ -24,18 +24,18 @@ impl OrderBookService {
         self.redis.query(&add, Effect::Write).await
     }
 
-    pub(super) async fn unlist(&self, symbol: &Identifier) -> Result<(), RedisFault> {
+    pub(super) async fn unlist(&self, symbol: &Symbol) -> Result<(), RedisFault> {
         let mut remove = redis::cmd("ZREM");
         remove.arg(keys::index(self.redis.keys())).arg(symbol.as_str());
         self.redis.query(&remove, Effect::Write).await
     }
 
     /// The symbols of all books, sorted.
-    pub(super) async fn symbols(&self) -> Result<Vec<Identifier>, RedisFault> {
+    pub(super) async fn symbols(&self) -> Result<Vec<Symbol>, RedisFault> {
         let mut range = redis::cmd("ZRANGE");
         range.arg(keys::index(self.redis.keys())).arg(0).arg(-1);
         let names: Vec<String> = self.redis.query(&range, Effect::Read).await?;
-        let mut symbols: Vec<_> = names.into_iter().filter_map(|name| Identifier::try_from(name).ok()).collect();
+        let mut symbols: Vec<_> = names.into_iter().filter_map(|name| Symbol::try_from(name).ok()).collect();
         symbols.sort_unstable();
         Ok(symbols)
     }
@@ -44,7 +44,7 @@ impl OrderBookService {
     ///
     /// # Errors
     /// A fault.
-    pub(super) async fn books(&self, after: Option<&Identifier>, limit: usize) -> Result<Page<BookSummary>, BookError> {
+    pub(super) async fn books(&self, after: Option<&Symbol>, limit: usize) -> Result<Page<BookSummary>, BookError> {
         let mut symbols = self.symbols().await?;
         symbols.retain(|symbol| after.is_none_or(|after| symbol > after));
         let next_cursor = symbols.get(limit).and_then(|_| symbols.get(limit - 1)).map(ToString::to_string);

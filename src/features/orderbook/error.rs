@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::identifier::Identifier;
 use super::model::OrderStatus;
 use crate::clock::UnixMillis;
 use crate::http::problem::{
@@ -11,6 +10,7 @@ use crate::http::problem::{
 };
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
+use crate::tape::Symbol;
 
 problems! { PROBLEMS:
     BOOK_NOT_FOUND = "book-not-found", NOT_FOUND, "There is no such order book",
@@ -75,7 +75,7 @@ pub(super) static MATCHING: &[&ProblemKind] = &[&FENCE_REQUIRED];
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum BookError {
     #[error("there is no order book `{symbol}`")]
-    BookNotFound { symbol: Identifier },
+    BookNotFound { symbol: Symbol },
     #[error("there is no order `{id}` in the book")]
     OrderNotFound { id: String },
     #[error("the order `{id}` has other content")]
@@ -90,11 +90,11 @@ pub(super) enum BookError {
     #[error("the owner has {limit} resting orders")]
     OwnerFull { limit: usize },
     #[error("the book `{symbol}` has levels and no orders")]
-    BookIsLevels { symbol: Identifier },
+    BookIsLevels { symbol: Symbol },
     #[error("mode and kind of the book `{symbol}` are fixed")]
-    BookMode { symbol: Identifier },
+    BookMode { symbol: Symbol },
     #[error("the book `{symbol}` is not empty")]
-    BookInUse { symbol: Identifier },
+    BookInUse { symbol: Symbol },
     #[error("{} {rule}", pointer.trim_start_matches('/'))]
     FillRefused { pointer: String, rule: String },
     #[error("the book has {last}")]
@@ -122,7 +122,7 @@ pub(super) enum BookError {
     Invalid { pointer: String, rule: String },
     /// Orders expire faster than they are swept, or the rules change with every call.
     #[error("the book `{symbol}` changes too fast")]
-    Unsettled { symbol: Identifier },
+    Unsettled { symbol: Symbol },
     #[error("Redis has a {what} that this version of the service does not understand")]
     Unreadable { what: String },
     #[error("could not reach the Redis that keeps the order books")]

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::model::{Fill, Filled, FillsReply};
 use super::placing::require_orders;
 use super::rules::{Rules, Side};
 use super::scripts::{self, FillCall, Reply};
 use super::service::OrderBookService;
 use crate::redis::FencingToken;
+use crate::tape::Symbol;
 
 impl OrderBookService {
     /// Applies fills, all or none. Trades that were reported before are not applied again.
@@ -21,7 +21,7 @@ impl OrderBookService {
     /// outcome, report the same fills again.
     pub(super) async fn fill(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         fills: &[Fill],
         token: Option<FencingToken>,
     ) -> Result<FillsReply, BookError> {
@@ -32,8 +32,7 @@ impl OrderBookService {
                 return Err(BookError::invalid(&format!("/fills/{at}/trade_id"), "must not be repeated"));
             }
         }
-        let tape = symbol.to_string().try_into().map_err(|rule: String| BookError::invalid("/symbol", rule))?;
-        self.tapes.list(&tape).await?;
+        self.tapes.list(symbol).await?;
         let called = self
             .call(symbol, token, |target| {
                 require_orders(symbol, target.rules)?;

@@ -14,19 +14,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::deltas::Changes;
 use super::error::BookError;
-use super::identifier::Identifier;
-use super::messages::messages;
-use super::scripts;
+use super::messages::{best_prices, delay, messages};
 use super::service::OrderBookService;
-use crate::events::{Events, EventsError};
+use crate::events::Events;
 use crate::random;
-use crate::redis::{Effect, RedisFault};
+use crate::redis::{Effect, RedisFault, Turn};
+use crate::tape::Symbol;
 
 /// How often a book is published at most: 20 messages a second.
 const TICK: Duration = Duration::from_millis(50);
-/// The lease of the leader. Another replica takes over after it; only the load of two leaders is at stake.
-const LEASE: Duration = Duration::from_secs(10);
-/// How often expired orders are ended and the list of books is read.
+/// How long the turn of the leader lasts unless it reports progress. Then another replica takes over; only the load of two
+/// leaders is at stake.
+const TURN: Duration = Duration::from_secs(3);
+/// How often the best prices of a book are published at most: 10 messages a second.
+const BEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The lag of a book, milliseconds, from which on operators are alerted.
+const MAX_LAG: i64 = 5_000;
+/// How often the leader reports progress, another replica tries to take the turn, expired orders are ended and the list of books is read.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the platform's metadata of an idle book is renewed; its keys live 5 minutes.
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,9 +46,11 @@ const TASK: &str = "orderbook.follow";
 pub(super) struct Follower {
     books: Arc<OrderBookService>,
     events: Events,
-    /// Names this replica in the lease.
+    /// Names this replica in alerts.
     name: String,
-    followed: BTreeMap<Identifier, Followed>,
+    /// The turn, if this replica leads.
+    turn: Option<Turn>,
+    followed: BTreeMap<Symbol, Followed>,
 }
 
 /// A book that is followed.
@@ -55,39 +61,47 @@ struct Followed {
     /// The last published sequence; `None`: not known yet.
     published: Option<u64>,
     described_at: Option<Instant>,
+    /// The best bid and the best ask that were published last, in ticks, and when.
+    best: Option<([Option<i64>; 2], Instant)>,
+    /// Whether operators know that the book is late.
+    is_late: bool,
+}
+
+impl Followed {
+    fn new(moved: watch::Receiver<()>) -> Self {
+        Self { moved, is_due: true, published: None, described_at: None, best: None, is_late: false }
+    }
 }
 
 impl Follower {
     pub(super) fn new(books: Arc<OrderBookService>, events: Events) -> Self {
-        Self { books, events, name: random::unique_text(), followed: BTreeMap::new() }
+        Self { books, events, name: random::unique_text(), turn: None, followed: BTreeMap::new() }
     }
 
     /// Follows the books while this replica leads, until `stop`; runs as a background task.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut asked, mut swept): (Option<Instant>, Option<Instant>) = (None, None);
-        let mut leads = false;
+        let mut swept: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let is_due = |last: Option<Instant>, interval| last.is_none_or(|last| last.elapsed() >= interval);
-            if is_due(asked, if leads { LEASE / 3 } else { SWEEP_INTERVAL }) {
-                asked = Some(Instant::now());
-                leads = self.lead().await;
-                if !leads {
+            let is_due = swept.is_none_or(|last| last.elapsed() >= SWEEP_INTERVAL);
+            if is_due {
+                swept = Some(Instant::now());
+                self.turn = self.lead().await;
+                if self.turn.is_none() {
                     self.followed.clear();
                     self.books.metrics.orders.reset();
                 }
             }
-            if !leads {
+            if self.turn.is_none() {
                 continue;
             }
             let mut outcome = Ok(());
-            if is_due(swept, SWEEP_INTERVAL) {
-                swept = Some(Instant::now());
+            if is_due {
                 outcome = self.sweep().await;
             }
             let published = self.publish().await;
@@ -96,14 +110,14 @@ impl Follower {
         }
     }
 
-    /// Takes or extends the lease. Without books, nothing is written to Redis.
-    async fn lead(&self) -> bool {
+    /// Takes or keeps the turn. Without books, nothing is written to Redis.
+    async fn lead(&self) -> Option<Turn> {
         if self.books.symbols().await.is_ok_and(|symbols| symbols.is_empty()) {
-            return false;
+            return None;
         }
         let key = super::keys::follower(self.books.redis.keys());
-        let ttl = u64::try_from(LEASE.as_millis()).unwrap_or_default();
-        self.books.redis.call(scripts::lead(&key, &self.name, ttl)).await.unwrap_or(false)
+        let interval = u64::try_from(TURN.as_millis()).unwrap_or_default();
+        self.books.redis.keep_turn(&key, self.turn, interval, &self.books.clock).await.unwrap_or(self.turn)
     }
 
     /// Reads the list of books, ends expired orders, and finds books that have changed unnoticed.
@@ -113,8 +127,7 @@ impl Follower {
         for symbol in &symbols {
             if !self.followed.contains_key(symbol) {
                 let moved = self.books.movements.follow(&self.books.keys(symbol).moved());
-                let book = Followed { moved, is_due: true, published: None, described_at: None };
-                self.followed.insert(symbol.clone(), book);
+                self.followed.insert(symbol.clone(), Followed::new(moved));
             }
         }
         let books = &self.books;
@@ -153,9 +166,9 @@ impl Follower {
 
     /// Publishes the changes of all books that have any.
     async fn publish(&mut self) -> Result<(), BookError> {
-        let (books, events) = (&self.books, &self.events);
+        let (books, events, name) = (&self.books, &self.events, &self.name);
         let due = self.followed.iter_mut().filter(|(_, book)| book.is_due || book.moved.has_changed().unwrap_or(true));
-        let publications: Vec<_> = due.map(|(symbol, book)| publish_due(books, events, symbol, book)).collect();
+        let publications: Vec<_> = due.map(|(symbol, book)| publish_due(books, events, name, symbol, book)).collect();
         let results: Vec<_> = futures_util::stream::iter(publications).buffer_unordered(CONCURRENT).collect().await;
         results.into_iter().collect()
     }
@@ -165,22 +178,24 @@ impl Follower {
 async fn publish_due(
     books: &OrderBookService,
     events: &Events,
-    symbol: &Identifier,
+    name: &str,
+    symbol: &Symbol,
     book: &mut Followed,
 ) -> Result<(), BookError> {
     book.moved.mark_unchanged();
     book.is_due = true;
-    publish_book(books, events, symbol, book).await?;
-    book.is_due = false;
+    book.is_due = publish_book(books, events, name, symbol, book).await?;
     Ok(())
 }
 
+/// Returns whether more is to be published.
 async fn publish_book(
     books: &OrderBookService,
     events: &Events,
-    symbol: &Identifier,
+    name: &str,
+    symbol: &Symbol,
     book: &mut Followed,
-) -> Result<(), BookError> {
+) -> Result<bool, BookError> {
     let key = books.keys(symbol).published();
     let mut published = if let Some(published) = book.published {
         published
@@ -191,44 +206,54 @@ async fn publish_book(
     };
     for _ in 0..ROUNDS {
         let changes = match books.changes(symbol, published, true).await {
-            Err(BookError::BookNotFound { .. }) => return Ok(()),
+            Err(BookError::BookNotFound { .. }) => return Ok(false),
             changes => changes?,
         };
+        let state = &changes.state;
         // Redis may have lost the last changes, or the book is a new one.
-        published = published.min(changes.state.sequence);
+        published = published.min(state.sequence);
+        book.published = Some(published);
         let now = books.clock.now();
-        let lag = changes.deltas.first().map_or(0, |delta| now.saturating_sub(delta.at).max(0) / 1_000);
-        books.metrics.lag.set(lag);
-        let is_last = changes.deltas.last().is_none_or(|delta| delta.sequence == changes.state.sequence);
-        if changes.deltas.is_empty() || is_last {
+        let first = changes.deltas.first();
+        let lag = first.map_or(0, |delta| now.saturating_sub(delta.at).max(0));
+        books.metrics.lag.set(lag / 1_000);
+        let was_late = std::mem::replace(&mut book.is_late, lag >= MAX_LAG);
+        let alert = first.filter(|_| book.is_late && !was_late);
+        let mut items = Vec::new();
+        items.extend(alert.and_then(|delta| delay(symbol, state.generation, delta, [lag, MAX_LAG], name)));
+        let last = changes.deltas.last().map(|delta| delta.sequence);
+        let is_last = last.is_none_or(|last| last == state.sequence);
+        let best = [state.best_bid, state.best_ask].map(|level| level.map(|level| level.ticks));
+        let is_new_best = is_last && book.best.is_none_or(|(known, _)| known != best);
+        let waits = is_new_best && book.best.is_some_and(|(_, at)| at.elapsed() < BEST_INTERVAL);
+        if is_last {
             describe(books, symbol, &changes).await?;
             book.described_at = Some(Instant::now());
         }
-        let Some(last) = changes.deltas.last().map(|delta| delta.sequence) else { break };
-        let items = messages(symbol, published, changes);
-        let borrowed: Vec<_> = items.iter().map(|(channel, message)| (channel, message)).collect();
-        for outcome in events.publish_all(&borrowed).await? {
-            // No namespace has the channel, or the channel is full: no subscriber waits for the message.
-            if let Err(EventsError::Redis(fault)) = outcome {
-                return Err(fault.into());
-            }
+        let best_message = if is_new_best && !waits { best_prices(symbol, state) } else { None };
+        items.extend(messages(symbol, published, changes));
+        items.extend(best_message);
+        events.publish_of_service(&items).await?;
+        if is_new_best && !waits {
+            book.best = Some((best, Instant::now()));
         }
-        published = last;
-        book.published = Some(published);
-        books.metrics.market_data_at.set(now / 1_000);
-        let mut write = redis::cmd("SET");
-        write.arg(&key).arg(published).arg("PX").arg(books.config.book_life.as_millis());
-        let _: () = books.redis.query(&write, Effect::Write).await?;
+        if let Some(last) = last {
+            published = last;
+            book.published = Some(published);
+            books.metrics.market_data_at.set(now / 1_000);
+            let mut write = redis::cmd("SET");
+            write.arg(&key).arg(published).arg("PX").arg(books.config.book_life.as_millis());
+            let _: () = books.redis.query(&write, Effect::Write).await?;
+        }
         if is_last {
-            break;
+            return Ok(waits);
         }
     }
-    book.published = Some(published);
-    Ok(())
+    Ok(true)
 }
 
 /// Writes the best prices for readers of the platform's keys.
-async fn describe(books: &OrderBookService, symbol: &Identifier, changes: &Changes) -> Result<(), RedisFault> {
+async fn describe(books: &OrderBookService, symbol: &Symbol, changes: &Changes) -> Result<(), RedisFault> {
     let state = &changes.state;
     let key = books.keys(symbol).metadata();
     let price = |levels: &[super::model::Level]| levels.first().map(|level| level.price.clone()).unwrap_or_default();

@@ -22,12 +22,12 @@
 //! | `orderbook:{<symbol>}:moved` | channel that announces sequences | |
 //! | `tape:{<symbol>}` | stream of trades, at most 1,000,000; its reader trims it, DELETE leaves it | |
 //! | `orderbooks` | sorted set of symbols by their last change, Unix seconds | |
-//! | `orderbooks:follower` | string: the replica that publishes events | 10 seconds |
+//! | `orderbooks:follower` | string: when the replica that follows the books last reported progress, Unix ms | none |
 
-use super::identifier::{Identifier, Owner};
+use super::identifier::Owner;
 use super::record::word;
 use crate::redis::{Key, KeySpace};
-use crate::tape::tape_of;
+use crate::tape::{Symbol, tape_of};
 
 /// The hours of ended orders and trades that a call names: two before now and one after it, in case clocks differ.
 const HOURS: std::ops::RangeInclusive<i64> = -2..=1;
@@ -37,14 +37,14 @@ const HOUR_MS: i64 = 3_600_000;
 #[derive(Clone, Debug)]
 pub(super) struct BookKeys<'a> {
     space: &'a KeySpace,
-    symbol: &'a Identifier,
+    symbol: &'a Symbol,
     /// The hour of the first key in [`BookKeys::hours`], since 1970.
     pub first_hour: i64,
 }
 
 impl<'a> BookKeys<'a> {
     /// `now` is the service's time, Unix milliseconds.
-    pub(super) fn new(space: &'a KeySpace, symbol: &'a Identifier, now: i64) -> Self {
+    pub(super) fn new(space: &'a KeySpace, symbol: &'a Symbol, now: i64) -> Self {
         Self { space, symbol, first_hour: now.div_euclid(HOUR_MS) + HOURS.start() }
     }
 
@@ -109,7 +109,7 @@ impl<'a> BookKeys<'a> {
     }
 
     pub(super) fn tape(&self) -> Key {
-        tape_of(self.space, self.symbol.as_str())
+        tape_of(self.space, self.symbol)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::MATCH;
 use super::actor::Actor;
 use super::error::BookError;
-use super::identifier::{Identifier, Owner};
+use super::identifier::Owner;
 use super::model::{Order, OrdersQuery};
 use super::placing::require_orders;
 use super::record::{OrderRecord, word};
@@ -11,6 +11,7 @@ use super::rules::Side;
 use super::scripts::{self, PageRequest};
 use super::service::OrderBookService;
 use crate::http::reply::Page;
+use crate::tape::Symbol;
 
 impl OrderBookService {
     /// Lists the orders of an owner in the order of their arrival, or those of a side in the order in which they match.
@@ -20,7 +21,7 @@ impl OrderBookService {
     /// cursor of another list.
     pub(super) async fn orders(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         actor: &Actor,
         may_match: bool,
         query: OrdersQuery,

@@ -12,6 +12,7 @@ use super::record::{OrderRecord, rest, word};
 use super::rules::{Kind, Rules};
 use super::scripts::{self, BookCall, Placement, Reply, Target};
 use super::service::OrderBookService;
+use crate::tape::Symbol;
 
 /// The most bytes of an order's metadata.
 const MAX_METADATA: usize = 512;
@@ -29,7 +30,7 @@ pub(super) struct NewOrder {
 impl NewOrder {
     /// # Errors
     /// [`BookError::Invalid`] or [`BookError::OtherOwner`].
-    pub(super) fn new(symbol: &Identifier, actor: &Actor, mut request: OrderRequest) -> Result<Self, BookError> {
+    pub(super) fn new(symbol: &Symbol, actor: &Actor, mut request: OrderRequest) -> Result<Self, BookError> {
         let owner = actor.owner(request.owner.take())?;
         let id = match (&request.order_id, &request.client_order_id) {
             (Some(id), _) if RESERVED.contains(&id.as_str()) => {
@@ -55,7 +56,7 @@ impl OrderBookService {
     /// [`BookError`]; after a fault with an unknown outcome, place it again with the same id.
     pub(super) async fn place(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         actor: &Actor,
         request: OrderRequest,
     ) -> Result<PlacedOrder, BookError> {
@@ -69,7 +70,7 @@ impl OrderBookService {
     /// The script call that places an order.
     pub(super) fn placement(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         target: &Target<'_>,
         order: &NewOrder,
     ) -> Result<BookCall, BookError> {
@@ -134,7 +135,7 @@ impl OrderBookService {
     /// [`BookError::OrderNotFound`], for the order of another owner as well.
     pub(super) async fn record(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         actor: &Actor,
         id: &Identifier,
     ) -> Result<(Arc<Rules>, OrderRecord), BookError> {
@@ -152,7 +153,7 @@ impl OrderBookService {
     ///
     /// # Errors
     /// [`BookError::OrderNotFound`], or [`BookError::OrderEnded`] if it was filled or expired before.
-    pub(super) async fn cancel(&self, symbol: &Identifier, actor: &Actor, id: &Identifier) -> Result<Order, BookError> {
+    pub(super) async fn cancel(&self, symbol: &Symbol, actor: &Actor, id: &Identifier) -> Result<Order, BookError> {
         let owner = actor.limit();
         let called = self
             .call(symbol, None, |target| {
@@ -200,7 +201,7 @@ pub(super) fn ended(record: &OrderRecord, rules: &Rules) -> BookError {
 
 /// # Errors
 /// [`BookError::BookIsLevels`] for a book without orders.
-pub(super) fn require_orders(symbol: &Identifier, rules: &Rules) -> Result<(), BookError> {
+pub(super) fn require_orders(symbol: &Symbol, rules: &Rules) -> Result<(), BookError> {
     match rules.kind {
         Kind::Orders => Ok(()),
         Kind::Levels => Err(BookError::BookIsLevels { symbol: symbol.clone() }),

@@ -22,7 +22,6 @@ lua_scripts! {
     CANCEL_OWNER = "orderbook/cancel_owner.lua" after "orderbook/book.lua";
     CHANGES = "orderbook/changes.lua" after "orderbook/book.lua";
     REPLACE_LEVELS = "orderbook/replace_levels.lua" after "orderbook/book.lua";
-    LEAD = "orderbook/lead.lua";
 }
 
 /// The reply of a script of a book.
@@ -281,8 +280,4 @@ pub(super) fn replace_levels(target: &Target<'_>, part: SnapshotPart<'_>) -> Boo
     let call = target.call(&REPLACE_LEVELS, &target.keys.staged());
     let call = call.arg(part.name).arg(part.part).arg(text(part.as_of)).arg(text(part.source));
     part.levels.iter().fold(call, |call, (name, total)| call.arg(name).arg(total)).returns(reply)
-}
-
-pub(super) fn lead(key: &Key, name: &str, ttl_ms: u64) -> ScriptCall<i64, bool> {
-    LEAD.write(&[key]).arg(name).arg(ttl_ms).returns(crate::redis::flag)
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::config::OrderBookConfig;
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::keys::{self, BookKeys};
 use super::metrics::BookMetrics;
 use super::movements::Movements;
@@ -16,7 +15,7 @@ use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{Effect, FencingToken, Redis};
-use crate::tape::Listing;
+use crate::tape::{Listing, Symbol};
 
 /// How often a call is repeated because orders have expired or rules have changed. Each round ends 64 orders.
 const MAX_ROUNDS: usize = 2_000;
@@ -36,7 +35,7 @@ pub(super) struct OrderBookService {
     pub phase: Phase,
     pub tasks: Tasks,
     /// The rules of books as this replica knows them. Scripts refuse calls with other rules than those of the book.
-    known: RwLock<HashMap<Identifier, Arc<Rules>>>,
+    known: RwLock<HashMap<Symbol, Arc<Rules>>>,
 }
 
 /// How a book was changed by its settings.
@@ -67,7 +66,7 @@ impl OrderBookService {
         })
     }
 
-    pub(super) fn keys<'a>(&'a self, symbol: &'a Identifier) -> BookKeys<'a> {
+    pub(super) fn keys<'a>(&'a self, symbol: &'a Symbol) -> BookKeys<'a> {
         BookKeys::new(self.redis.keys(), symbol, self.clock.now())
     }
 
@@ -77,7 +76,7 @@ impl OrderBookService {
     /// [`BookError::BookNotFound`], the error of `build`, or a fault.
     pub(super) async fn call(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         token: Option<FencingToken>,
         build: impl Fn(&Target<'_>) -> Result<BookCall, BookError>,
     ) -> Result<(Arc<Rules>, Reply), BookError> {
@@ -117,7 +116,7 @@ impl OrderBookService {
     ///
     /// # Errors
     /// [`BookError::BookNotFound`] or a fault.
-    pub(super) async fn read_rules(&self, symbol: &Identifier) -> Result<Arc<Rules>, BookError> {
+    pub(super) async fn read_rules(&self, symbol: &Symbol) -> Result<Arc<Rules>, BookError> {
         let mut read = redis::cmd("HGET");
         read.arg(self.keys(symbol).state()).arg("rules");
         if let Some(text) = self.redis.query::<Option<String>>(&read, Effect::Read).await? {
@@ -134,7 +133,7 @@ impl OrderBookService {
     /// [`BookError::Precondition`] if it exists and `create_only`, [`BookError::TooManyBooks`], or a fault.
     pub(super) async fn put_settings(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         settings: &BookSettings,
         create_only: bool,
         token: Option<FencingToken>,
@@ -166,7 +165,7 @@ impl OrderBookService {
 
     /// # Errors
     /// [`BookError::TooManyBooks`] if the book would be one too many.
-    async fn require_room(&self, symbol: &Identifier) -> Result<(), BookError> {
+    async fn require_room(&self, symbol: &Symbol) -> Result<(), BookError> {
         let index = keys::index(self.redis.keys());
         let (mut count, mut score) = (redis::cmd("ZCARD"), redis::cmd("ZSCORE"));
         count.arg(&index);
@@ -183,7 +182,7 @@ impl OrderBookService {
     ///
     /// # Errors
     /// A fault.
-    pub(super) async fn delete(&self, symbol: &Identifier, token: Option<FencingToken>) -> Result<(), BookError> {
+    pub(super) async fn delete(&self, symbol: &Symbol, token: Option<FencingToken>) -> Result<(), BookError> {
         let keys = self.keys(symbol);
         let fence = token.map(|token| self.redis.fence(keys.fence(), token));
         self.redis.call(scripts::delete(&keys, fence.as_ref())).await?;
@@ -195,7 +194,7 @@ impl OrderBookService {
     ///
     /// # Errors
     /// [`BookError::BookNotFound`] or a fault.
-    pub(super) async fn sweep(&self, symbol: &Identifier) -> Result<Reply, BookError> {
+    pub(super) async fn sweep(&self, symbol: &Symbol) -> Result<Reply, BookError> {
         for _ in 0..MAX_ROUNDS {
             let (_, reply) = self.call(symbol, None, |target| Ok(scripts::sweep(target))).await?;
             self.metrics.swept.inc_by(reply.number(1));
@@ -206,11 +205,11 @@ impl OrderBookService {
         Err(BookError::Unsettled { symbol: symbol.clone() })
     }
 
-    fn known_rules(&self, symbol: &Identifier) -> Option<Arc<Rules>> {
+    fn known_rules(&self, symbol: &Symbol) -> Option<Arc<Rules>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(symbol).cloned()
     }
 
-    fn learn(&self, symbol: &Identifier, text: &str) -> Result<Arc<Rules>, BookError> {
+    fn learn(&self, symbol: &Symbol, text: &str) -> Result<Arc<Rules>, BookError> {
         let unreadable = || BookError::Unreadable { what: format!("rules of the book `{symbol}`") };
         let rules = Arc::new(Rules::stored(text).ok_or_else(unreadable)?);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +220,7 @@ impl OrderBookService {
         Ok(rules)
     }
 
-    fn forget(&self, symbol: &Identifier) {
+    fn forget(&self, symbol: &Symbol) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(symbol);
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::model::{BookReplaced, BookSnapshot, SnapshotLevel};
 use super::rules::{Kind, Rules, Side};
 use super::scripts::{self, SnapshotPart, thirty_digits};
 use super::service::OrderBookService;
 use crate::random;
 use crate::redis::FencingToken;
+use crate::tape::Symbol;
 
 /// The levels of one script call: 1 ms of Redis's time.
 const PART: usize = 500;
@@ -24,7 +24,7 @@ impl OrderBookService {
     /// invalid level. The book is unchanged then.
     pub(super) async fn replace(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         snapshot: &BookSnapshot,
         token: Option<FencingToken>,
     ) -> Result<BookReplaced, BookError> {
@@ -37,7 +37,7 @@ impl OrderBookService {
 
     async fn replace_by_parts(
         &self,
-        symbol: &Identifier,
+        symbol: &Symbol,
         snapshot: &BookSnapshot,
         name: &str,
         token: Option<FencingToken>,
@@ -70,7 +70,7 @@ impl OrderBookService {
 }
 
 /// The levels of a snapshot as scripts store them.
-fn levels(symbol: &Identifier, rules: &Rules, snapshot: &BookSnapshot) -> Result<Vec<(String, String)>, BookError> {
+fn levels(symbol: &Symbol, rules: &Rules, snapshot: &BookSnapshot) -> Result<Vec<(String, String)>, BookError> {
     if rules.kind != Kind::Levels {
         return Err(BookError::BookMode { symbol: symbol.clone() });
     }

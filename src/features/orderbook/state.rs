@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::model::Level;
 use super::rules::{Kind, Rules, Side};
 use super::scripts::Reply;
 use crate::clock::UnixMillis;
+use crate::tape::Symbol;
 
 /// A level as scripts send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,8 @@ pub(super) struct BookState {
     pub as_of: Option<UnixMillis>,
     pub bids: Vec<Level>,
     pub asks: Vec<Level>,
-    pub best_bid: Option<i64>,
-    pub best_ask: Option<i64>,
+    pub best_bid: Option<RawLevel>,
+    pub best_ask: Option<RawLevel>,
 }
 
 impl BookState {
@@ -93,18 +93,18 @@ impl BookState {
                 Side::Buy => (&mut self.best_bid, &mut self.bids),
                 Side::Sell => (&mut self.best_ask, &mut self.asks),
             };
-            best.get_or_insert(level.ticks);
+            best.get_or_insert(level);
             side.push(level.show(&self.rules));
         }
         Ok(())
     }
 
     pub(super) fn is_crossed(&self) -> bool {
-        self.best_bid.zip(self.best_ask).is_some_and(|(bid, ask)| bid >= ask)
+        self.best_bid.zip(self.best_ask).is_some_and(|(bid, ask)| bid.ticks >= ask.ticks)
     }
 
     pub(super) fn spread(&self) -> Option<String> {
-        self.best_bid.zip(self.best_ask).map(|(bid, ask)| self.rules.print_spread(bid, ask))
+        self.best_bid.zip(self.best_ask).map(|(bid, ask)| self.rules.print_spread(bid.ticks, ask.ticks))
     }
 
     /// Whether the last snapshot of a book of levels is too old; `None` for orders.
@@ -119,16 +119,16 @@ pub(super) type Latest = tokio::sync::Mutex<Option<(Instant, Arc<BookState>)>>;
 
 /// The views that requests wait for.
 #[derive(Debug, Default)]
-pub(super) struct SharedViews(Mutex<HashMap<(Identifier, usize), Arc<Latest>>>);
+pub(super) struct SharedViews(Mutex<HashMap<(Symbol, usize), Arc<Latest>>>);
 
 impl SharedViews {
-    pub(super) fn get(&self, symbol: &Identifier, depth: usize) -> Arc<Latest> {
+    pub(super) fn get(&self, symbol: &Symbol, depth: usize) -> Arc<Latest> {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(views.entry((symbol.clone(), depth)).or_default())
     }
 
     /// Forgets a view that no other request waits for.
-    pub(super) fn release(&self, symbol: &Identifier, depth: usize, view: &Arc<Latest>) {
+    pub(super) fn release(&self, symbol: &Symbol, depth: usize, view: &Arc<Latest>) {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The map and the caller.
         if Arc::strong_count(view) <= 2 {

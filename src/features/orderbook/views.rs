@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use super::checksum::{self, checksum};
 use super::error::BookError;
-use super::identifier::Identifier;
 use super::model::{BookBest, BookPairs, BookView, Level, MAX_DEPTH};
 use super::rules::Mode;
 use super::scripts;
 use super::service::OrderBookService;
 use super::state::BookState;
+use crate::tape::Symbol;
 
 /// The depths that are read from Redis; a view is cut to the requested one.
 const DEPTHS: [usize; 4] = [checksum::DEPTH, 50, 200, MAX_DEPTH];
@@ -27,7 +27,7 @@ impl OrderBookService {
     ///
     /// # Errors
     /// [`BookError::BookNotFound`] or a fault.
-    pub(super) async fn view(&self, symbol: &Identifier, depth: usize) -> Result<Versioned<BookView>, BookError> {
+    pub(super) async fn view(&self, symbol: &Symbol, depth: usize) -> Result<Versioned<BookView>, BookError> {
         let state = self.state(symbol, depth).await?;
         let is_stale = state.is_stale(self.clock.now(), self.config.stale_after.as_millis());
         let version =
@@ -53,7 +53,7 @@ impl OrderBookService {
 
     /// # Errors
     /// [`BookError::BookNotFound`] or a fault.
-    pub(super) async fn best(&self, symbol: &Identifier) -> Result<BookBest, BookError> {
+    pub(super) async fn best(&self, symbol: &Symbol) -> Result<BookBest, BookError> {
         let state = self.state(symbol, 1).await?;
         Ok(BookBest {
             symbol: symbol.clone(),
@@ -66,7 +66,7 @@ impl OrderBookService {
 
     /// The state of a book with at least `depth` levels. Requests that come while a call runs share the next call, so that
     /// any number of clients costs a few calls.
-    async fn state(&self, symbol: &Identifier, depth: usize) -> Result<Arc<BookState>, BookError> {
+    async fn state(&self, symbol: &Symbol, depth: usize) -> Result<Arc<BookState>, BookError> {
         let depth = DEPTHS.into_iter().find(|known| *known >= depth).unwrap_or(MAX_DEPTH);
         let came = Instant::now();
         let shared = self.views.get(symbol, depth);

@@ -1,4 +1,5 @@
-//! The background work of the market: one replica at a time folds every tape and feeds the platform's series.
+//! The background work of the market: one replica at a time folds every tape, publishes its trades, and feeds the platform's
+//! series.
 //!
 //! The series are those of the time-series capability: `market:price:<symbol>` has the last price to arrive in each second,
 //! `trading:volume:daily` the volume of all symbols on each day. The feed has a position of its own on each tape, which
@@ -67,6 +68,7 @@ impl TradeService {
                 return Ok(());
             }
             self.fold(symbol).await?;
+            self.publish(symbol).await?;
             if let Some(feed) = feed {
                 while self.feed(symbol, &symbols, feed).await? {}
             }

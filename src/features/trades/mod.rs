@@ -5,7 +5,7 @@
 //! - `record.rs`: trades that callers report. The tape itself is [`tape`].
 //! - `candle.rs` with `sum.rs`: a candle, with exact numbers; `interval.rs`: its interval, and where Redis keeps it.
 //! - `fold.rs`: adds the trades of a tape to its candles; `candle_store.rs`: reads candles.
-//! - `service.rs`: reads; `feed.rs`: the background work, which also feeds the platform's series.
+//! - `service.rs`: reads; `publication.rs`: events; `feed.rs`: the background work, which also feeds the platform's series.
 //! - `keys.rs`, `config.rs`, `error.rs`, `metrics.rs`.
 //!
 //! Keys: see `keys.rs` and `tape/keys.rs`. Without Redis: every call answers 503; nothing is served from memory.
@@ -28,6 +28,7 @@ mod interval;
 mod keys;
 mod metrics;
 mod model;
+mod publication;
 mod record;
 mod routes;
 mod service;

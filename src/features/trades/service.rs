@@ -15,6 +15,7 @@ use super::metrics::TradeMetrics;
 use super::model::{CandleView, Statistics, TradeView};
 use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
+use crate::events::Events;
 use crate::http::reply::Page;
 use crate::redis::Redis;
 use crate::tape::{self, Decimal, Listing, Symbol, Trade};
@@ -28,6 +29,7 @@ const STATISTICS: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct TradeService {
     pub redis: Redis,
+    pub events: Events,
     pub candles: CandleStore,
     pub listing: Listing,
     pub clock: Clock,
@@ -43,6 +45,7 @@ impl TradeService {
         Self {
             listing: Listing::new(&redis, &deps.clock),
             redis,
+            events: deps.events.clone(),
             candles,
             clock: deps.clock.clone(),
             metrics: TradeMetrics::new(&deps.metrics),

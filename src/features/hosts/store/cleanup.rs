@@ -37,12 +37,15 @@ impl HostService {
     async fn clean(&self, stop: &CancellationToken) -> Result<(), HostsError> {
         let key = self.keys.last_cleanup();
         let interval = self.config.cleanup_interval.as_millis();
-        if !self.redis.take_turn(&key, interval, &self.clock).await? {
-            return Ok(());
-        }
+        let mut turn = None;
         let mut after: Option<HostId> = None;
         let mut failure = None;
         loop {
+            // Reports progress as well, so that no other replica starts in the meantime.
+            turn = self.redis.keep_turn(&key, turn, interval, &self.clock).await?;
+            if turn.is_none() {
+                return failure.map_or(Ok(()), Err);
+            }
             let hosts = self.indexed(&self.keys.index(), after.as_ref(), HOSTS).await?;
             for id in &hosts {
                 if stop.is_cancelled() {
@@ -58,8 +61,6 @@ impl HostService {
             if hosts.len() < HOSTS {
                 return failure.map_or(Ok(()), Err);
             }
-            // Report progress, so that no other replica starts in the meantime.
-            self.redis.take_turn(&key, 1, &self.clock).await?;
         }
     }
 

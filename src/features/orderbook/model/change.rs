@@ -9,6 +9,7 @@ use super::{Order, OrderRequest};
 use crate::http::batch_item::BatchItem;
 use crate::http::integer;
 use crate::http::reply::ItemError;
+use crate::tape::Symbol;
 
 /// What to change of an order. Absent fields stay as they are.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -102,7 +103,7 @@ pub(in super::super) struct Cancelled {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BookCancelledOrders)]
 pub(in super::super) struct BookCancelled {
-    pub symbol: Identifier,
+    pub symbol: Symbol,
     pub cancelled: u64,
     pub more: bool,
     /// Why orders of this book may be left.

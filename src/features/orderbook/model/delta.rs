@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::identifier::Identifier;
 use super::super::rules::Side;
 use super::OrderStatus;
 use crate::clock::UnixMillis;
+use crate::tape::Symbol;
 
 /// The longest wait for a change, milliseconds: [`crate::http::access::LONGEST_WAIT`].
 pub(in super::super) const MAX_WAIT_MS: u64 = 30_000;
@@ -82,7 +82,7 @@ pub(in super::super) struct OrderChange {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = BookDeltas)]
 pub(in super::super) struct BookDeltas {
-    pub symbol: Identifier,
+    pub symbol: Symbol,
     pub generation: u64,
     pub kind: DeltaKind,
     pub first_sequence: u64,

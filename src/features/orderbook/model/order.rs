@@ -8,6 +8,7 @@ use super::super::rules::Side;
 use crate::clock::UnixMillis;
 use crate::http::integer;
 use crate::http::portable_json::ObjectText;
+use crate::tape::Symbol;
 
 /// The largest page of orders: one script reads it.
 pub(in super::super) const MAX_PAGE: usize = 500;
@@ -17,7 +18,7 @@ pub(in super::super) const MAX_PAGE: usize = 500;
 pub(in super::super) struct OrderPath {
     /// The book: 1 to 64 letters, digits, `.`, `_`, `:` and `-`.
     #[param(value_type = String, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$", example = "GRID")]
-    pub symbol: Identifier,
+    pub symbol: Symbol,
     /// The id of the order.
     #[param(value_type = String, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$", example = "order-1")]
     pub order_id: Identifier,

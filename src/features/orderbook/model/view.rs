@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::identifier::Identifier;
 use super::super::rules::{Kind, Mode};
 use crate::clock::UnixMillis;
+use crate::tape::Symbol;
 
 /// The most levels of each side in a view.
 pub(in super::super) const MAX_DEPTH: usize = 1_000;
@@ -15,7 +15,7 @@ pub(in super::super) const MAX_DEPTH: usize = 1_000;
 pub(in super::super) struct BookPath {
     /// The book: 1 to 64 letters, digits, `.`, `_`, `:` and `-`.
     #[param(value_type = String, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9._:\-]+$", example = "GRID")]
-    pub symbol: Identifier,
+    pub symbol: Symbol,
 }
 
 /// A price of the book with the total of its orders.
@@ -32,7 +32,7 @@ pub(in super::super) struct Level {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = BookView)]
 pub(in super::super) struct BookView {
-    pub symbol: Identifier,
+    pub symbol: Symbol,
     /// Sequences of different generations cannot be compared. A new one begins when changes may have been lost.
     pub generation: u64,
     /// The last change that the view includes.
@@ -102,7 +102,7 @@ pub(in super::super) struct BookPairs {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = BookBest)]
 pub(in super::super) struct BookBest {
-    pub symbol: Identifier,
+    pub symbol: Symbol,
     pub sequence: u64,
     #[schema(required = true)]
     pub bid: Option<Level>,
@@ -117,7 +117,7 @@ pub(in super::super) struct BookBest {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = BookSummary)]
 pub(in super::super) struct BookSummary {
-    pub symbol: Identifier,
+    pub symbol: Symbol,
     pub sequence: u64,
     /// When the book changed last, Unix milliseconds.
     pub timestamp: UnixMillis,
@@ -131,7 +131,7 @@ pub(in super::super) struct BookSummary {
 pub(in super::super) struct BooksQuery {
     /// The `next_cursor` of the page before.
     #[param(value_type = Option<String>, required = false, nullable = false, pattern = r"^[A-Za-z0-9._:\-]{1,64}$")]
-    pub cursor: Option<Identifier>,
+    pub cursor: Option<Symbol>,
     /// The most books on the page.
     #[serde(default = "hundred")]
     #[param(required = false, minimum = 1, maximum = 500, default = 100)]
