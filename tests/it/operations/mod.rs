@@ -1,0 +1,3 @@
+//! What operators look at: metrics, rules, alerts, dashboards, the inside of Redis.
+
+mod metrics;
