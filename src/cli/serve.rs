@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
 
+use prometheus::IntCounter;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
@@ -62,11 +63,17 @@ async fn serve(config: Config, file: Option<PathBuf>, format: LogFormat, logging
     let workers = http.worker_count();
     let app = App::build(config, Clock::System, workers + 1).map_err(Failure::config)?;
     logging.register(&app.deps.metrics);
+    if embedded.is_some() {
+        let redis: RedisConfig = app.deps.config.section().map_err(Failure::config)?;
+        app.deps.metrics.watch_directory("redis", redis.embedded.data_dir);
+    }
     let tasks = app.deps.tasks.clone();
     let shutdown = lifecycle::shutdown_signals(&tasks).map_err(Failure::other)?;
     let hangups = lifecycle::hangups().map_err(Failure::other)?;
     let reloader = app.reloader();
-    tasks.spawn("config.reload", |stop| follow_file(reloader, file, hangups, stop));
+    let reloads = app.deps.metrics.counter("config_reloads_total", "Reads of the configuration on SIGHUP", &["result"]);
+    let results = ["applied", "refused"].map(|result| reloads.with_label_values(&[result]));
+    tasks.spawn("config.reload", |stop| follow_file(reloader, file, hangups, results, stop));
     let listener =
         server::bind(app.address()).map_err(|error| Failure::unavailable(format!("{}: {error}", app.address())))?;
     // Port 0 in the configuration means any free port.
@@ -131,7 +138,13 @@ async fn serve(config: Config, file: Option<PathBuf>, format: LogFormat, logging
 }
 
 /// Reads the configuration again at each SIGHUP until `stop`. A configuration with a mistake changes nothing.
-async fn follow_file(reloader: Reloader, file: Option<PathBuf>, mut hangups: Signal, stop: CancellationToken) {
+async fn follow_file(
+    reloader: Reloader,
+    file: Option<PathBuf>,
+    mut hangups: Signal,
+    [applied_count, refused_count]: [IntCounter; 2],
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -140,12 +153,16 @@ async fn follow_file(reloader: Reloader, file: Option<PathBuf>, mut hangups: Sig
         let read = Config::load(file.as_deref(), env::variables());
         match read.and_then(|config| reloader.reload(config)) {
             Ok(Reloaded { applied, waiting }) => {
+                applied_count.inc();
                 tracing::info!(applied = or_none(&applied), "configuration reloaded");
                 if !waiting.is_empty() {
                     tracing::warn!(settings = waiting.join(", "), "changed settings need a restart");
                 }
             }
-            Err(error) => tracing::error!(%error, "invalid configuration: the previous one stays in effect"),
+            Err(error) => {
+                refused_count.inc();
+                tracing::error!(%error, "invalid configuration: the previous one stays in effect");
+            }
         }
     }
 }

@@ -72,7 +72,11 @@ impl ComponentHealth {
     }
 
     pub fn findings(&self) -> Vec<Finding> {
-        self.board().values().flat_map(|part| part.findings.iter().cloned()).collect()
+        self.findings_by_component().into_values().flatten().collect()
+    }
+
+    pub fn findings_by_component(&self) -> BTreeMap<&'static str, Vec<Finding>> {
+        self.board().iter().map(|(name, part)| (*name, part.findings.clone())).collect()
     }
 
     fn board(&self) -> MutexGuard<'_, BTreeMap<&'static str, Component>> {

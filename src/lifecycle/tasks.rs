@@ -46,6 +46,9 @@ pub struct TaskState {
     /// Why its last round failed; absent after a good one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// How many of its rounds have failed.
+    #[serde(skip)]
+    pub failures: u64,
 }
 
 impl Tasks {
@@ -112,6 +115,7 @@ impl Tasks {
         let now = self.clock.now();
         self.note(name, |state| {
             state.last_run = Some(now);
+            state.failures += u64::from(outcome.is_err());
             state.last_error = outcome.err();
         });
     }

@@ -16,6 +16,9 @@ use crate::telemetry::traces::{ClientSpan, client_span};
 const DURATION_BUCKETS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
 
+/// Waits for a dedicated connection, seconds: from an idle one to the longest wait and a connect.
+const POOL_BUCKETS: &[f64] = &[0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+
 /// The metrics of every role.
 #[derive(Debug)]
 pub(super) struct RedisMetrics {
@@ -23,6 +26,8 @@ pub(super) struct RedisMetrics {
     durations: HistogramVec,
     connections: IntGaugeVec,
     connects: IntCounterVec,
+    failovers: IntCounterVec,
+    pool_waits: HistogramVec,
 }
 
 impl RedisMetrics {
@@ -49,6 +54,17 @@ impl RedisMetrics {
                 "Shared connections made; a count above the number of lanes means reconnections",
                 &["role"],
             ),
+            failovers: metrics.counter(
+                "redis_failovers_total",
+                "How often a former replica has taken over as the server of a role",
+                &["role"],
+            ),
+            pool_waits: metrics.histogram_in(
+                "redis_pool_wait_seconds",
+                "Time until a dedicated connection was available, or the pool stayed exhausted",
+                &["role"],
+                POOL_BUCKETS,
+            ),
         }
     }
 
@@ -61,6 +77,8 @@ impl RedisMetrics {
             duration: self.durations.with_label_values(&[&role]),
             connections: self.connections.with_label_values(&[&role]),
             connects: self.connects.with_label_values(&[&role]),
+            failovers: self.failovers.with_label_values(&[&role]),
+            pool_wait: self.pool_waits.with_label_values(&[&role]),
             role,
         }
     }
@@ -75,6 +93,8 @@ pub(super) struct RoleMetrics {
     duration: Histogram,
     connections: IntGauge,
     connects: IntCounter,
+    pub(super) failovers: IntCounter,
+    pub(super) pool_wait: Histogram,
 }
 
 impl RoleMetrics {

@@ -29,12 +29,14 @@ mod runner;
 mod scan;
 mod script;
 mod script_state;
+pub mod server_metrics;
 mod topology;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use deadpool::Runtime;
 use deadpool::managed::{Object, Pool as DeadPool, Timeouts};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
@@ -68,6 +70,7 @@ use connection::{Channel, Packet};
 use limits::{Limits, POOL_WAIT, RECONNECT_MAX, RECONNECT_MIN};
 use link::{Link, LinkState};
 use metrics::RoleMetrics;
+use node_info::LastLook;
 use topology::Connector;
 
 type Pool = DeadPool<Connector>;
@@ -93,6 +96,7 @@ struct Inner {
     limits: Limits,
     is_cluster: bool,
     report: watch::Sender<RoleReport>,
+    last_look: ArcSwap<LastLook>,
     metrics: RoleMetrics,
 }
 
@@ -140,6 +144,7 @@ impl Redis {
             limits,
             is_cluster: endpoint.topology == Topology::Cluster,
             report: watch::Sender::new(RoleReport::unknown(roles, endpoint)),
+            last_look: ArcSwap::default(),
             metrics,
         })))
     }
@@ -164,6 +169,11 @@ impl Redis {
     /// The roles as text, for logs.
     fn servers(&self) -> String {
         report::words(self.0.roles)
+    }
+
+    /// The roles as the label of metrics.
+    pub fn store(&self) -> String {
+        self.0.roles.iter().map(|role| role.label()).collect::<Vec<_>>().join(",")
     }
 
     /// The key space of the role.
@@ -303,8 +313,11 @@ impl Redis {
     /// not connected, no attempt is made: the breaker applies here too.
     pub async fn dedicated(&self) -> Result<Dedicated, RedisFault> {
         self.link(link::current_lane()).live(POOL_WAIT).await?;
+        let started = Instant::now();
         // Boxed: the pool's future is large, and few callers need it.
-        Box::pin(link::checkout(&self.0.private_pool)).await.map(Dedicated::new)
+        let connection = Box::pin(link::checkout(&self.0.private_pool)).await;
+        self.0.metrics.pool_wait.observe(started.elapsed().as_secs_f64());
+        connection.map(Dedicated::new)
     }
 
     /// Makes a connection for a lane and loads the scripts over it.

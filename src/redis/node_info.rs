@@ -1,10 +1,28 @@
 //! What a server says about itself in its reply to INFO.
 
+use crate::clock::UnixMillis;
+
+/// What the last check of a server has found.
+#[derive(Debug, Default)]
+pub(super) struct LastLook {
+    /// When the server last answered a check; 0: never.
+    pub at: UnixMillis,
+    /// Whether it answered the last check.
+    pub succeeded: bool,
+    /// Its nodes, as they last answered.
+    pub nodes: Vec<Node>,
+    /// The number of entries in its log of slow commands, if the service's user may ask for it.
+    pub slow_commands: Option<u64>,
+}
+
 /// One node's reply to INFO.
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     /// The node's address, if there are several.
     pub name: Option<String>,
     pub info: String,
+    /// How far the node's clock is ahead of the service's, seconds; negative if it is behind.
+    pub clock_offset: f64,
     /// When the server saves snapshots, if it says so; empty if it never does.
     pub save_points: Option<String>,
 }
@@ -41,6 +59,12 @@ impl Node {
         self.field(name)?.parse().ok()
     }
 
+    /// The node's time, Unix seconds.
+    #[expect(clippy::cast_precision_loss, reason = "a float of this size is exact to a microsecond")]
+    fn time(&self) -> Option<f64> {
+        self.number("server_time_usec").map(|micros| micros as f64 / 1e6)
+    }
+
     pub(super) fn logs_writes(&self) -> bool {
         self.field("aof_enabled") == Some("1")
     }
@@ -74,25 +98,23 @@ impl Node {
     }
 }
 
-/// A single server replies with text, a cluster with one text per node.
-pub(super) fn collect(value: &redis::Value, name: Option<&str>, nodes: &mut Vec<Node>) {
+/// A single server replies with text, a cluster with one text per node. `now` is the service's time, Unix seconds.
+pub(super) fn collect(value: &redis::Value, name: Option<&str>, now: f64, nodes: &mut Vec<Node>) {
     let text = match value {
         redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes),
         redis::Value::VerbatimString { text, .. } | redis::Value::SimpleString(text) => text.into(),
         redis::Value::Map(answers) => {
             for (address, answer) in answers {
                 if let redis::Value::BulkString(address) = address {
-                    collect(answer, Some(&String::from_utf8_lossy(address)), nodes);
+                    collect(answer, Some(&String::from_utf8_lossy(address)), now, nodes);
                 }
             }
             return;
         }
         _ => return,
     };
-    match nodes.iter_mut().find(|node| node.name.as_deref() == name) {
-        Some(node) => node.info.push_str(&text),
-        None => {
-            nodes.push(Node { name: name.map(str::to_owned), info: text.into_owned(), save_points: None });
-        }
-    }
+    let mut node =
+        Node { name: name.map(str::to_owned), info: text.into_owned(), clock_offset: 0.0, save_points: None };
+    node.clock_offset = node.time().map_or(0.0, |time| time - now);
+    nodes.push(node);
 }

@@ -1,5 +1,6 @@
 //! The condition of a server, checked in the background and shown by readiness.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -7,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::fault::{Effect, FaultKind, RedisFault};
-use super::node_info::{Node, Persistence, collect};
+use super::node_info::{LastLook, Node, Persistence, collect};
 use super::script::LuaScript;
 use super::script_state::ScriptState;
 use super::{Redis, Role};
+use crate::clock::Clock;
 use crate::config::redis::{Endpoint, Topology};
 use crate::lifecycle::Finding;
 
@@ -197,9 +199,14 @@ pub(super) async fn watch(redis: &Redis, stop: CancellationToken) {
 struct Observed {
     /// Whether the service's user may not read the server's configuration; it is not tried again.
     is_config_denied: bool,
+    /// Whether it may not read the log of slow commands.
+    is_slowlog_denied: bool,
     refused_writes: u64,
     refused_at: Option<Instant>,
 }
+
+/// The nodes of a server, and the modules that it has.
+type Seen = (Vec<Node>, Vec<&'static str>);
 
 async fn look(redis: &Redis, observed: &mut Observed) {
     let known = redis.report().findings;
@@ -209,6 +216,7 @@ async fn look(redis: &Redis, observed: &mut Observed) {
     }
     let refuses = observed.refused_at.is_some_and(|at| at.elapsed() < REFUSAL_SHOWN);
     let seen = inspect(redis, observed).await;
+    remember(redis, observed, &seen).await;
     redis.0.report.send_modify(|report| match &seen {
         Ok((nodes, modules)) => {
             report.take_in(nodes);
@@ -228,12 +236,39 @@ async fn look(redis: &Redis, observed: &mut Observed) {
     }
 }
 
-async fn inspect(redis: &Redis, observed: &mut Observed) -> Result<(Vec<Node>, Vec<&'static str>), RedisFault> {
-    let mut nodes = Vec::new();
-    for section in ["server", "memory", "persistence", "replication"] {
-        let answer: redis::Value = redis.query(redis::cmd("INFO").arg(section), Effect::Read).await?;
-        collect(&answer, None, &mut nodes);
+/// Keeps what the check found for `/metrics/redis` and counts failovers: the server has become another one, whose data is
+/// that of the former.
+async fn remember(redis: &Redis, observed: &mut Observed, seen: &Result<Seen, RedisFault>) {
+    let last = redis.0.last_look.load_full();
+    let Ok((nodes, _)) = seen else {
+        let (at, nodes, slow_commands) = (last.at, last.nodes.clone(), last.slow_commands);
+        redis.0.last_look.store(Arc::new(LastLook { at, succeeded: false, nodes, slow_commands }));
+        return;
+    };
+    if let ([before], [now]) = (last.nodes.as_slice(), nodes.as_slice())
+        && before.field("run_id") != now.field("run_id")
+        && before.field("master_replid") == now.field("master_replid2")
+    {
+        redis.0.metrics.failovers.inc();
     }
+    let mut slow_commands = None;
+    if !observed.is_slowlog_denied {
+        slow_commands = redis.query(redis::cmd("SLOWLOG").arg("LEN"), Effect::Read).await.ok();
+        observed.is_slowlog_denied = slow_commands.is_none();
+    }
+    let look = LastLook { at: Clock::System.now(), succeeded: true, nodes: nodes.clone(), slow_commands };
+    redis.0.last_look.store(Arc::new(look));
+}
+
+/// The sections of INFO that the service reads, in one reply.
+const SECTIONS: &[&str] =
+    &["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "commandstats", "keyspace"];
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact as a float")]
+async fn inspect(redis: &Redis, observed: &mut Observed) -> Result<Seen, RedisFault> {
+    let mut nodes = Vec::new();
+    let answer: redis::Value = redis.query(redis::cmd("INFO").arg(SECTIONS), Effect::Read).await?;
+    collect(&answer, None, Clock::System.now() as f64 / 1e3, &mut nodes);
     if let [node] = nodes.as_mut_slice()
         && !node.logs_writes()
         && !observed.is_config_denied
@@ -272,7 +307,7 @@ mod tests {
     use super::*;
 
     fn node(name: Option<&str>, info: &str) -> Node {
-        Node { name: name.map(str::to_owned), info: info.to_owned(), save_points: None }
+        Node { name: name.map(str::to_owned), info: info.to_owned(), clock_offset: 0.0, save_points: None }
     }
 
     fn report(roles: &'static [Role], info: &str) -> RoleReport {
@@ -310,7 +345,7 @@ mod tests {
             (None, format!("{old}0\r\nrdb_saves:1\r\n"), "snapshots"),
             (None, format!("{old}0\r\nrdb_saves:0\r\n"), "unknown"),
         ] {
-            let node = Node { name: None, info: info(&rest), save_points: save_points.map(str::to_owned) };
+            let node = Node { save_points: save_points.map(str::to_owned), ..node(None, &info(&rest)) };
             for roles in [[Role::State].as_slice(), &[Role::Cache]] {
                 let mut report = RoleReport::unknown(roles, &Endpoint::default());
                 report.take_in(std::slice::from_ref(&node));

@@ -7,7 +7,6 @@ use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::str::FromStr;
 
-use prometheus::proto::MetricType;
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Directive;
@@ -74,11 +73,7 @@ impl Logging {
     /// Adds the number of dropped lines to `metrics`.
     pub fn register(&self, metrics: &Metrics) {
         let dropped = self.dropped.clone();
-        let row = Row {
-            name: "log_lines_dropped_total",
-            help: "Log lines dropped because standard output was not read",
-            kind: MetricType::COUNTER,
-        };
+        let row = Row::counter("log_lines_dropped_total", "Log lines dropped because standard output was not read");
         #[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
         metrics.on_scrape([row], move || Some([dropped.dropped_lines() as f64]));
     }

@@ -3,19 +3,22 @@
 //! Names follow the platform's dashboards. The first request of a route creates the handles of its metrics and later
 //! ones reuse them, so a request only adds to atomics, and a route that is never called has no samples.
 
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
+use super::disk;
 use super::process;
-pub use super::scrape::Row;
 use super::scrape::Scraped;
+pub use super::scrape::{Labels, Row, family};
 
 /// Request durations, seconds: from the fastest read over a shared connection to beyond the request deadline.
 const DURATION_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -25,17 +28,28 @@ const DURATION_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 pub struct Metrics {
     registry: Registry,
     pub http: HttpMetrics,
+    /// Directories whose free space is shown, by what they hold.
+    directories: Arc<Mutex<Vec<(&'static str, PathBuf)>>>,
 }
 
 impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let http = HttpMetrics::new(&registry);
-        let metrics = Self { registry, http };
+        let metrics = Self { registry, http, directories: Arc::default() };
         let build = metrics.gauges("build_info", "Always 1; the label is the running version", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics.on_scrape(process::ROWS, process::read);
+        let directories = Arc::clone(&metrics.directories);
+        metrics.on_scrape_labelled(disk::ROWS, &["dir"], move || {
+            disk::read(&directories.lock().unwrap_or_else(PoisonError::into_inner))
+        });
         metrics
+    }
+
+    /// Shows the free space of the file system that holds a directory; `content` names what the directory holds.
+    pub fn watch_directory(&self, content: &'static str, directory: PathBuf) {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner).push((content, directory));
     }
 
     /// A counter with labels, registered under `name`.
@@ -69,18 +83,40 @@ impl Metrics {
         rows: [Row; N],
         read: impl Fn() -> Option<[f64; N]> + Clone + Send + Sync + 'static,
     ) {
-        register(&self.registry, Scraped::new(rows, read));
+        let unlabelled = move || {
+            let values = read();
+            std::array::from_fn(|row| {
+                let value = values.as_ref().and_then(|values| values.get(row).copied());
+                value.map(|value| (Labels::new(), value)).into_iter().collect()
+            })
+        };
+        register(&self.registry, Scraped::new(rows, &[], unlabelled));
     }
 
-    /// Prometheus text, format 0.0.4.
-    ///
-    /// # Errors
-    /// Two metrics of the same name that disagree in type or labels.
-    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+    /// Metrics with these labels, whose samples `read` returns for each row when they are rendered.
+    pub fn on_scrape_labelled<const N: usize>(
+        &self,
+        rows: [Row; N],
+        labels: &[&str],
+        read: impl Fn() -> [Vec<(Labels, f64)>; N] + Clone + Send + Sync + 'static,
+    ) {
+        register(&self.registry, Scraped::new(rows, labels, read));
     }
+
+    /// Every metric with its current samples.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+}
+
+/// Prometheus text, format 0.0.4.
+///
+/// # Errors
+/// A metric without samples.
+pub fn render(families: &[MetricFamily]) -> Result<Vec<u8>, prometheus::Error> {
+    let mut text = Vec::new();
+    TextEncoder::new().encode(families, &mut text)?;
+    Ok(text)
 }
 
 impl Default for Metrics {

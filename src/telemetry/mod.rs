@@ -1,5 +1,6 @@
 //! Telemetry of the service: logs, metrics and traces.
 
+mod disk;
 pub mod episodes;
 pub mod logging;
 pub mod metrics;

@@ -2,27 +2,18 @@
 
 use std::fs;
 
-use prometheus::proto::MetricType;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
 use super::scrape::Row;
 
 pub(super) const ROWS: [Row; 6] = [
-    Row {
-        name: "process_cpu_seconds_total",
-        help: "User and system CPU time spent in seconds",
-        kind: MetricType::COUNTER,
-    },
-    Row { name: "process_resident_memory_bytes", help: "Resident memory size in bytes", kind: MetricType::GAUGE },
-    Row {
-        name: "process_start_time_seconds",
-        help: "Start time of the process since the Unix epoch in seconds",
-        kind: MetricType::GAUGE,
-    },
-    Row { name: "process_threads", help: "Number of threads", kind: MetricType::GAUGE },
-    Row { name: "process_open_fds", help: "Number of open file descriptors", kind: MetricType::GAUGE },
-    Row { name: "process_max_fds", help: "Largest number of open file descriptors", kind: MetricType::GAUGE },
+    Row::counter("process_cpu_seconds_total", "User and system CPU time spent in seconds"),
+    Row::gauge("process_resident_memory_bytes", "Resident memory size in bytes"),
+    Row::gauge("process_start_time_seconds", "Start time of the process since the Unix epoch in seconds"),
+    Row::gauge("process_threads", "Number of threads"),
+    Row::gauge("process_open_fds", "Number of open file descriptors"),
+    Row::gauge("process_max_fds", "Largest number of open file descriptors"),
 ];
 
 /// The values of [`ROWS`]; `None` on systems without `/proc`.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-/// A metric without labels.
+/// The name, the meaning and the kind of a metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub name: &'static str,
@@ -13,6 +13,19 @@ pub struct Row {
     /// A counter or a gauge.
     pub kind: MetricType,
 }
+
+impl Row {
+    pub const fn counter(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: MetricType::COUNTER }
+    }
+
+    pub const fn gauge(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: MetricType::GAUGE }
+    }
+}
+
+/// The labels of a sample, as names and values.
+pub type Labels = Vec<(&'static str, String)>;
 
 /// Metrics whose values are read together.
 #[derive(Clone)]
@@ -22,30 +35,45 @@ pub(super) struct Scraped<const N: usize, F> {
     read: F,
 }
 
-impl<const N: usize, F: Fn() -> Option<[f64; N]>> Scraped<N, F> {
+impl<const N: usize, F: Fn() -> [Vec<(Labels, f64)>; N]> Scraped<N, F> {
+    /// `labels` are the names of the labels of all samples.
+    ///
     /// # Errors
     /// A name that is not a valid Prometheus name.
-    pub(super) fn new(rows: [Row; N], read: F) -> prometheus::Result<Self> {
-        let describe = |row: &Row| Desc::new(row.name.to_owned(), row.help.to_owned(), Vec::new(), HashMap::new());
+    pub(super) fn new(rows: [Row; N], labels: &[&str], read: F) -> prometheus::Result<Self> {
+        let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+        let describe = |row: &Row| Desc::new(row.name.to_owned(), row.help.to_owned(), labels.clone(), HashMap::new());
         let descriptions = rows.iter().map(describe).collect::<prometheus::Result<_>>()?;
         Ok(Self { rows, descriptions, read })
     }
 }
 
-impl<const N: usize, F: Fn() -> Option<[f64; N]> + Send + Sync> Collector for Scraped<N, F> {
+impl<const N: usize, F: Fn() -> [Vec<(Labels, f64)>; N] + Send + Sync> Collector for Scraped<N, F> {
     fn desc(&self) -> Vec<&Desc> {
         self.descriptions.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let Some(values) = (self.read)() else { return Vec::new() };
-        self.rows.iter().zip(values).map(|(row, value)| family(row, value)).collect()
+        self.rows.iter().zip((self.read)()).filter_map(|(row, samples)| family(row, samples)).collect()
     }
 }
 
-fn family(row: &Row, value: f64) -> MetricFamily {
+/// A metric with its samples; `None` without any.
+pub fn family(row: &Row, samples: Vec<(Labels, f64)>) -> Option<MetricFamily> {
+    if samples.is_empty() {
+        return None;
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(row.name.to_owned());
+    family.set_help(row.help.to_owned());
+    family.set_field_type(row.kind);
+    family.set_metric(samples.into_iter().map(|(labels, value)| metric(row.kind, labels, value)).collect());
+    Some(family)
+}
+
+fn metric(kind: MetricType, labels: Labels, value: f64) -> Metric {
     let mut metric = Metric::default();
-    if row.kind == MetricType::COUNTER {
+    if kind == MetricType::COUNTER {
         let mut counter = Counter::default();
         counter.set_value(value);
         metric.set_counter(counter);
@@ -54,10 +82,12 @@ fn family(row: &Row, value: f64) -> MetricFamily {
         gauge.set_value(value);
         metric.set_gauge(gauge);
     }
-    let mut family = MetricFamily::default();
-    family.set_name(row.name.to_owned());
-    family.set_help(row.help.to_owned());
-    family.set_field_type(row.kind);
-    family.set_metric(vec![metric]);
-    family
+    let pair = |(name, value): (&str, String)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value);
+        pair
+    };
+    metric.set_label(labels.into_iter().map(pair).collect());
+    metric
 }

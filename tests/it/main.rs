@@ -64,6 +64,7 @@ mod logs;
 mod middleware;
 mod migrate_json;
 mod migrate_timeseries;
+mod operations;
 mod orderbook;
 mod pubsub;
 mod ratelimit;

@@ -3,6 +3,7 @@
 //! `live` never asks Redis, since restarting this process does not repair Redis. `ready` returns what background tasks
 //! last saw, so a load balancer's probes cost Redis nothing.
 
+mod metrics;
 mod model;
 mod routes;
 mod service;
@@ -29,6 +30,7 @@ pub static FEATURE: Feature = Feature {
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every feature's mount")]
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    metrics::register(deps);
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::get_health))
         .routes(routes!(routes::get_liveness))

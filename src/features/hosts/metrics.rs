@@ -16,6 +16,8 @@ pub(super) struct HostMetrics {
     pub disowned: IntCounter,
     pub failed_writes: IntCounter,
     pub unstored: IntGauge,
+    /// `hosts.unstored_samples`.
+    pub unstored_limit: IntGauge,
     pub hosts: IntGauge,
 }
 
@@ -37,6 +39,8 @@ impl HostMetrics {
             disowned: samples.with_label_values(&["disowned"]),
             failed_writes: failed.with_label_values::<&str>(&[]),
             unstored: metrics.gauge("host_samples_unstored", "Accepted samples that are not in Redis yet"),
+            unstored_limit: metrics
+                .gauge("host_samples_unstored_limit", "The most accepted samples that wait for Redis"),
             hosts: metrics.gauge("host_memory_hosts", "Hosts in this replica's memory"),
         }
     }

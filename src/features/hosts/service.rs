@@ -66,6 +66,7 @@ impl HostService {
     ) -> Result<(Self, mpsc::Receiver<FlushRequest>), getrandom::Error> {
         let redis = deps.redis.state.clone();
         let metrics = HostMetrics::new(&deps.metrics);
+        metrics.unstored_limit.set(i64::try_from(config.unstored_samples).unwrap_or(i64::MAX));
         let keys = HostKeys::new(redis.keys());
         let (flush_requests, incoming) = mpsc::channel(FLUSH_REQUESTS);
         // Two replicas must not number samples of the same millisecond alike.
@@ -77,7 +78,7 @@ impl HostService {
             keys,
             redis,
             clock: deps.clock.clone(),
-            spool: Spool::plan(&config, &deps.tasks, &deps.component_health),
+            spool: Spool::plan(&config, deps),
             flush_requests,
             config: Arc::new(config),
             next_seq: Arc::new(AtomicU64::new(replica << 32)),

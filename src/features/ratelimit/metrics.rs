@@ -2,7 +2,10 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Row};
+
+pub(super) const EXCEPTIONS: Row =
+    Row::gauge("ratelimit_exceptions", "Keys that administrators allow, deny or limit differently");
 
 /// From a decision without Redis to the longest wait for Redis, seconds.
 const BUCKETS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];

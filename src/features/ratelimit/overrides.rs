@@ -61,6 +61,12 @@ impl Overrides {
         (Arc::clone(found.limiter.as_ref().unwrap_or(limiter)), forced)
     }
 
+    /// The number of overrides in this replica's copy; those that have just ended may be included.
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
+    pub(super) fn count(&self) -> f64 {
+        self.copy.load().values().map(BTreeMap::len).sum::<usize>() as f64
+    }
+
     /// The overrides of a limiter in this replica's copy, in the order of their keys, after the key `after`.
     pub(super) fn list(&self, limiter: &Limiter, after: Option<&str>, limit: usize) -> Page<OverrideView> {
         let copy = self.copy.load();

@@ -12,7 +12,7 @@ use super::config::RatelimitConfig;
 use super::error::LimitError;
 use super::key_index::KeyIndex;
 use super::limiter::{Limiter, Limiters, SharedLimiters};
-use super::metrics::LimitMetrics;
+use super::metrics::{EXCEPTIONS, LimitMetrics};
 use super::model::{LimitKey, LimitStats, LimiterView, OverrideRequest, OverrideView, ResetReply};
 use super::overrides::Overrides;
 use super::strategy::InvalidField;
@@ -49,6 +49,8 @@ impl LimitService {
         let metrics = LimitMetrics::new(&deps.metrics);
         let limiters = Arc::new(ArcSwap::from_pointee(Limiters::new(config, &metrics)?));
         let overrides = Arc::new(Overrides::new(&redis, &clock, &limiters));
+        let counted = Arc::clone(&overrides);
+        deps.metrics.on_scrape([EXCEPTIONS], move || Some([counted.count()]));
         let denials = Arc::new(DenialCache::new(&clock));
         let probe = Arc::new(RedisProbe::new(&overrides, &denials));
         let (runner, tasks) = (Arc::clone(&probe), deps.tasks.clone());

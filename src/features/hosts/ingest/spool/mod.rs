@@ -17,14 +17,21 @@ use tokio_util::sync::CancellationToken;
 
 pub(in super::super) use record::SpoolRecord;
 
+use crate::deps::Deps;
 use crate::features::hosts::config::HostsConfig;
 use crate::features::hosts::model::HostId;
 use crate::features::hosts::sample::Sample;
 use crate::features::hosts::tenancy::Organisation;
-use crate::lifecycle::{Component, ComponentHealth, Finding, Tasks};
+use crate::lifecycle::{Component, Finding};
+use crate::telemetry::metrics::Row;
 use log::Log;
 
 const NAME: &str = "hosts.spool";
+
+const METRICS: [Row; 2] = [
+    Row::gauge("host_spool_bytes", "Size of the spool of samples on disk"),
+    Row::gauge("host_spool_limit_bytes", "The largest size of the spool"),
+];
 
 /// The most records that are synced together, and the most that may wait.
 const GROUP: usize = 1_024;
@@ -49,15 +56,19 @@ pub(in super::super) struct Spool {
 
 impl Spool {
     /// The configured spool, if any; its log is opened when the service starts.
-    pub(in super::super) fn plan(config: &HostsConfig, tasks: &Tasks, health: &ComponentHealth) -> Option<Self> {
+    pub(in super::super) fn plan(config: &HostsConfig, deps: &Deps) -> Option<Self> {
         if config.spool_dir.as_os_str().is_empty() {
             return None;
         }
         let (requests, incoming) = mpsc::channel(GROUP);
         let size = Arc::new(AtomicU64::new(0));
+        deps.metrics.watch_directory(NAME, config.spool_dir.clone());
+        let (bytes, limit) = (Arc::clone(&size), config.spool_limit.bytes());
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
+        deps.metrics.on_scrape(METRICS, move || Some([bytes.load(Ordering::Relaxed) as f64, limit as f64]));
         let (directory, size_of_log, reports, health) =
-            (config.spool_dir.clone(), Arc::clone(&size), tasks.clone(), health.clone());
-        tasks.plan(NAME, move |stop| async move {
+            (config.spool_dir.clone(), Arc::clone(&size), deps.tasks.clone(), deps.component_health.clone());
+        deps.tasks.plan(NAME, move |stop| async move {
             let ended = run(directory, incoming, &size_of_log, stop).await;
             if let Err(error) = &ended {
                 tracing::error!(%error, "spool of host metrics unavailable: samples are kept in memory only");
@@ -66,7 +77,7 @@ impl Spool {
             }
             reports.report(NAME, ended.map_err(|error| error.to_string()));
         });
-        Some(Self { requests, size, limit: config.spool_limit.bytes() })
+        Some(Self { requests, size, limit })
     }
 
     /// Appends a record and returns whether it is on disk; it is not if the spool is full or broken.

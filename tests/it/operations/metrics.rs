@@ -1,0 +1,213 @@
+//! `/metrics` and `/metrics/redis`: their names, their number of samples, and scrapes while Redis does not answer.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::http::Method;
+use gridtokenx_redis::app::access_table;
+use serde_json::json;
+
+use crate::support::{Exposition, RedisServer, SentinelGroup, ServiceProcess, TestApp, eventually};
+
+async fn scrape(app: &TestApp, path: &str) -> Exposition {
+    Exposition::parse(&app.get(path).await.expect(200).text())
+}
+
+/// Calls every operation once, with parameters that may not exist: each route then has its metrics.
+async fn call_everything(app: &TestApp) {
+    for row in access_table() {
+        // A stream does not end.
+        if row.path.ends_with("/sse") || row.path.ends_with("/events") {
+            continue;
+        }
+        let path: String = row
+            .path
+            .split('/')
+            .map(|part| if part.starts_with('{') { "a" } else { part })
+            .collect::<Vec<_>>()
+            .join("/");
+        let method = Method::from_bytes(row.method.as_bytes()).expect("a method");
+        app.send(method, &path, &[("content-type", "application/json")], "{}").await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_at_rest_has_few_samples_and_a_busy_one_a_bounded_number() {
+    let app = TestApp::spawn().await;
+    let at_rest = scrape(&app, "/metrics").await.len();
+    assert!(at_rest < 1_000, "{at_rest} samples at rest");
+    call_everything(&app).await;
+    for at in 0..10_000 {
+        app.get(&format!("/no-such-room-{at}/x")).await.expect(404);
+        if at % 10 == 0 {
+            app.send(Method::PUT, &format!("/cache/key-{at}"), &[], "x").await;
+        }
+    }
+    let busy = scrape(&app, "/metrics").await.len() + scrape(&app, "/metrics/redis").await.len();
+    assert!(busy <= 4_000, "{busy} samples with every operation used");
+    let started = Instant::now();
+    app.get("/metrics").await.expect(200);
+    app.get("/metrics/redis").await.expect(200);
+    // Builds for tests are not optimised; an optimised one takes a tenth.
+    assert!(started.elapsed() < Duration::from_millis(400), "a scrape took {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn redis_is_described_with_the_names_of_redis_exporter() {
+    let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
+    app.send(Method::PUT, "/cache/a", &[], "x").await.expect(201);
+    let of = [("store", "cache,state"), ("node", "")];
+    eventually("the server is described", async || scrape(&app, "/metrics/redis").await.value("redis_up", &of) == 1.0)
+        .await;
+    let database = [of[0], of[1], ("db", "db0")];
+    eventually("the key is counted", async || {
+        scrape(&app, "/metrics/redis").await.value("redis_db_keys", &database) > 0.0
+    })
+    .await;
+    let all = scrape(&app, "/metrics/redis").await;
+    for (name, kind) in [
+        ("redis_memory_used_bytes", "gauge"),
+        ("redis_memory_max_bytes", "gauge"),
+        ("redis_commands_processed_total", "counter"),
+        ("redis_cpu_sys_seconds_total", "counter"),
+        ("redis_rdb_last_bgsave_status", "gauge"),
+        ("redis_aof_last_write_status", "gauge"),
+        ("redis_evicted_keys_total", "counter"),
+        ("redis_keyspace_hits_total", "counter"),
+        ("redis_connected_slaves", "gauge"),
+    ] {
+        assert_eq!(all.kind(name), Some(kind), "{name}");
+    }
+    assert!(all.value("redis_memory_used_bytes", &of) > 500_000.0);
+    assert_eq!(all.value("redis_rdb_last_bgsave_status", &of), 1.0);
+    assert!(all.value("redis_clock_offset_seconds", &of).abs() < 1.0, "one machine has one clock");
+    assert!(all.value("redis_commands_total", &[of[0], of[1], ("cmd", "info")]) > 0.0);
+    let calls = scrape(&app, "/metrics").await;
+    assert!(calls.value("redis_commands_total", &[("role", "cache,state"), ("outcome", "ok")]) > 0.0);
+}
+
+#[tokio::test]
+async fn a_stuck_redis_neither_hangs_a_scrape_nor_looks_well() {
+    let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
+    let of = [("store", "cache,state"), ("node", "")];
+    eventually("the server is described", async || scrape(&app, "/metrics/redis").await.value("redis_up", &of) == 1.0)
+        .await;
+    app.redis().stall();
+    eventually("the server is down", async || scrape(&app, "/metrics/redis").await.value("redis_up", &of) == 0.0).await;
+    let started = Instant::now();
+    let stuck = scrape(&app, "/metrics/redis").await;
+    assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+    assert!(stuck.value("redis_last_look_timestamp_seconds", &of) > 1e9);
+    assert_eq!(stuck.kind("redis_memory_used_bytes"), None, "old values would look like present ones");
+    app.redis().resume();
+    eventually("the server is up again", async || scrape(&app, "/metrics/redis").await.value("redis_up", &of) == 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn scrapes_send_nothing_to_redis() {
+    let app = TestApp::builder().config("redis.check_interval = \"1h\"").spawn().await;
+    let processed = || -> u64 {
+        let info: String = app.redis().command(&["INFO", "commandstats"]);
+        let calls = info.lines().filter(|line| line.starts_with("cmdstat_info:"));
+        calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok()).sum()
+    };
+    let before = processed();
+    for _ in 0..20 {
+        app.get("/metrics/redis").await.expect(200);
+    }
+    assert_eq!(processed(), before + 1, "only the test's own INFO");
+}
+
+#[tokio::test]
+async fn parts_and_tasks_are_shown_by_their_condition() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    let part = [("part", "redis cache,state")];
+    assert_eq!(scrape(&app, "/metrics").await.value("health_condition", &part), 0.0);
+    app.app().deps.tasks.report("probe", Err("it failed".to_owned()));
+    app.app().deps.tasks.report("probe", Ok(()));
+    let metrics = scrape(&app, "/metrics").await;
+    assert_eq!(metrics.value("task_failures_total", &[("task", "probe")]), 1.0);
+    assert!(metrics.value("task_last_run_timestamp_seconds", &[("task", "probe")]) > 1e9);
+    app.app().deps.tasks.report("probe", Err("it failed".to_owned()));
+    assert_eq!(scrape(&app, "/metrics").await.value("health_condition", &[("part", "tasks")]), 1.0);
+    app.proxy().cut();
+    eventually("the part is down", async || scrape(&app, "/metrics").await.value("health_condition", &part) == 2.0)
+        .await;
+}
+
+#[tokio::test]
+async fn waits_for_dedicated_connections_and_exceptions_are_counted() {
+    let app = TestApp::spawn().await;
+    app.state().dedicated().await.expect("a connection");
+    let path = "/ratelimit/limiters/api/exceptions/user-1";
+    app.put(path, json!({ "action": "deny", "ttl_ms": 60_000 })).await.expect(200);
+    eventually("the exception is counted", async || {
+        scrape(&app, "/metrics").await.value("ratelimit_exceptions", &[]) == 1.0
+    })
+    .await;
+    let metrics = scrape(&app, "/metrics").await;
+    assert!(metrics.count("redis_pool_wait_seconds_count", &[("role", "cache,state")]) >= 1);
+}
+
+#[test]
+fn a_spool_and_its_disk_are_measured() {
+    let redis = RedisServer::start();
+    let spool = redis.directory().join("spool");
+    std::fs::create_dir(&spool).expect("a directory");
+    let spool = spool.to_str().expect("a path");
+    let mut service = ServiceProcess::start_on(&redis, &[("GTX__HOSTS__SPOOL_DIR", spool)]);
+    let metrics = Exposition::parse(&service.get("/metrics").1);
+    let dir = [("dir", "hosts.spool")];
+    assert!(metrics.value("disk_free_bytes", &dir) > 0.0);
+    assert!(metrics.value("disk_size_bytes", &dir) >= metrics.value("disk_free_bytes", &dir));
+    assert!(metrics.value("host_spool_limit_bytes", &[]) > 0.0);
+    assert_eq!(metrics.count("config_reloads_total", &[("result", "applied")]), 0);
+}
+
+#[tokio::test]
+async fn a_failover_is_counted_and_a_restart_is_not() {
+    let group = SentinelGroup::start().await;
+    let config = format!("{}check_interval = \"50ms\"\n", group.config());
+    let app = TestApp::builder().config(&config).spawn().await;
+    let failovers = async || scrape(&app, "/metrics").await.count("redis_failovers_total", &[("role", "cache,state")]);
+    eventually("the replica is known", async || {
+        scrape(&app, "/metrics/redis").await.value("redis_connected_slaves", &[("store", "cache,state"), ("node", "")])
+            >= 1.0
+    })
+    .await;
+    assert_eq!(failovers().await, 0);
+    eventually("the Sentinel starts a failover", async || {
+        group.sentinel.try_command::<String>(&["SENTINEL", "FAILOVER", "gridtokenx"]).is_ok()
+    })
+    .await;
+    eventually("the failover is counted", async || failovers().await == 1).await;
+}
+
+/// Complaints about names that are those of redis_exporter, or that dashboards of the platform use.
+const NAMES_OF_OTHERS: &[&str] =
+    &["redis_instantaneous_ops_per_sec", "redis_latest_fork_usec", "redis_uptime_in_seconds"];
+
+#[tokio::test]
+async fn promtool_accepts_both_scrapes() {
+    let app = TestApp::spawn().await;
+    call_everything(&app).await;
+    app.get("/no-such-room").await.expect(404);
+    for path in ["/metrics", "/metrics/redis"] {
+        let text = app.get(path).await.expect(200).text();
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool, which scripts/setup_tests.sh installs");
+        promtool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("promtool reads");
+        let output = promtool.wait_with_output().expect("promtool ends");
+        let complaints =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let own = complaints.lines().filter(|line| !NAMES_OF_OTHERS.iter().any(|name| line.starts_with(name)));
+        assert_eq!(own.collect::<Vec<_>>(), Vec::<&str>::new(), "{path}");
+    }
+}
