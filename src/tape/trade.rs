@@ -42,13 +42,28 @@ const LATEST: UnixMillis = 253_370_764_800_000;
 /// An entry of the stream: its id, and the fields and values.
 pub type Entry = (String, Vec<String>);
 
+/// Whether a text is the id of an entry, such as `1767225600000-0`. No entry has the id 0-0.
+pub fn is_entry_id(text: &str) -> bool {
+    let is_number = |part: &str| (1..=16).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_id = text.split_once('-').is_some_and(|(ms, number)| is_number(ms) && is_number(number));
+    is_id && text.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
+}
+
+/// The value of a field of an entry.
+fn field<'a>((_, fields): &'a Entry, name: &str) -> Option<&'a String> {
+    let (pairs, _) = fields.as_chunks::<2>();
+    pairs.iter().find_map(|[field, value]| (field == name).then_some(value))
+}
+
+/// The buyer and the seller of an entry, if it names them.
+pub fn parties(entry: &Entry) -> [Option<String>; 2] {
+    ["buyer", "seller"].map(|name| field(entry, name).filter(|party| !party.is_empty()).cloned())
+}
+
 impl Trade {
     /// Reads an entry; `None` if another program wrote something else.
-    pub fn of_entry((_, fields): &Entry) -> Option<Self> {
-        let field = |name: &str| {
-            let (pairs, _) = fields.as_chunks::<2>();
-            pairs.iter().find_map(|[field, value]| (field == name).then_some(value))
-        };
+    pub fn of_entry(entry: &Entry) -> Option<Self> {
+        let field = |name: &str| field(entry, name);
         let side = match field("side").map(String::as_str) {
             Some("buy") => Some(Side::Buy),
             Some("sell") => Some(Side::Sell),
