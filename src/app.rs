@@ -20,7 +20,7 @@ use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, FieldError, SectionCheck};
-use crate::deps::{Deps, SeriesFeed, Shared};
+use crate::deps::{Deps, Fold, SeriesFeed, Shared};
 use crate::events::Events;
 use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit};
 use crate::http::access::{Access, Guard, Keys};
@@ -154,6 +154,11 @@ const KEYS: &[(&str, Keys)] = &[
     ("/settlements/{type}", Keys::InPath(&["settlement:{type}"])),
     ("/timeseries", Keys::CheckedByHandler),
     ("/timeseries/{key}", Keys::InPath(&["{key}"])),
+    ("/trades", Keys::CheckedByHandler),
+    ("/trades/footprint", Keys::CheckedByHandler),
+    ("/trades/profile", Keys::CheckedByHandler),
+    ("/trades/windows", Keys::CheckedByHandler),
+    ("/trades/windows/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/users/{id}", Keys::InPath(&["{id}"])),
 ];
 
@@ -197,6 +202,7 @@ impl App {
             phase,
             shared,
             series: SeriesFeed::default(),
+            fold: Fold::default(),
         };
         let api = api(&deps)?;
         let channels = documentation::compressed(&pubsub::describe_channels(&deps.events));
@@ -272,6 +278,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         phase: Phase::default(),
         shared: Shared::default(),
         series: SeriesFeed::default(),
+        fold: Fold::default(),
         configs: watch::Sender::new(config.clone()),
         config,
     };

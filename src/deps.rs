@@ -10,9 +10,11 @@ use tokio::sync::watch;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::events::Events;
+use crate::http::problem::Problem;
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{RedisFault, RedisRoles};
+use crate::tape::Symbol;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -33,6 +35,7 @@ pub struct Deps {
     pub phase: Phase,
     pub shared: Shared,
     pub series: SeriesFeed,
+    pub fold: Fold,
 }
 
 /// A value of the platform's series `series` at a time in Unix milliseconds.
@@ -70,6 +73,37 @@ impl SeriesFeed {
 impl fmt::Debug for SeriesFeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SeriesFeed")
+    }
+}
+
+/// Folds all trades of a symbol that are on its tape, for capabilities that read what follows from them. The trades
+/// capability provides it.
+#[derive(Clone, Default)]
+pub struct Fold(Arc<OnceLock<FoldTape>>);
+
+type FoldTape = Box<dyn Fn(Symbol) -> BoxFuture<'static, Result<(), Problem>> + Send + Sync>;
+
+impl Fold {
+    /// Provides the fold; the first provider counts.
+    pub fn provide(&self, fold: FoldTape) {
+        let _ = self.0.set(fold);
+    }
+
+    /// Folds a tape. Does nothing until there is a provider.
+    ///
+    /// # Errors
+    /// `fold-behind` if new trades come faster than the fold, or the problem of an unavailable Redis.
+    pub async fn fold(&self, symbol: &Symbol) -> Result<(), Problem> {
+        match self.0.get() {
+            Some(fold) => fold(symbol.clone()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Fold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fold")
     }
 }
 

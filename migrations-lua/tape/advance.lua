@@ -1,18 +1,43 @@
 -- Move the position of a tape's reader, together with the results of what it has read, unless another replica was faster.
 -- KEYS[1] tape      stream                    KEYS[2] positions  hash, reader -> the id of the last entry it has processed
--- KEYS[3 ..] hashes of results
+-- KEYS[3] index     sorted set, the minutes of the window        KEYS[4] dirty  sorted set, those that are not archived
+-- KEYS[5] minutes   hash, minute -> '<rev> <base> <trades>'      KEYS[6] state  hash: rev, generation, since
+-- KEYS[7 ..] hashes of results
 -- ARGV[1] reader    field of KEYS[2]          ARGV[2] expected   its position so far; empty: none
 -- ARGV[3] position  the id of the last entry that was read
 -- ARGV[4] keep      integer, the entries behind the position that stay on the tape; empty: all
 -- ARGV[5] life      integer, ms that the tape is kept; the positions are kept a day longer
--- ARGV[6 ..]        for each hash of results: its life in ms, the number n of its fields, and n fields and values
--- Returns 1, or 0 if the position was another one and nothing was changed.   O(fields + trimmed entries)
-assert(#KEYS >= 2 and #ARGV >= 5, 'advance: 2 keys, 5 arguments, and those of the results')
-local life = tonumber(ARGV[5])
-assert(life, 'advance: life is an integer')
+-- ARGV[6] now       integer, Unix milliseconds; empty: Redis's own clock
+-- ARGV[7] generation  of the window, if it has none yet          ARGV[8] count  integer, the number of changed minutes
+-- ARGV[9 ..]        for each of them: minute, the rev that it had (empty: it was not there), '<base> <trades>'; then for each
+--   hash of results: its life in ms, the number n of its fields, and n fields and values
+-- Returns 1, or 0 if the position or a minute was another one and nothing was changed.   O(fields + trimmed entries)
+assert(#KEYS >= 6 and #ARGV >= 8, 'advance: 6 keys, 8 arguments, and those of minutes and results')
+local life, count = tonumber(ARGV[5]), tonumber(ARGV[8])
+assert(life and count, 'advance: life and count are integers')
 if (redis.call('HGET', KEYS[2], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-local at = 6
-for key = 3, #KEYS do
+for at = 9, 6 + 3 * count, 3 do
+  local known = redis.call('HGET', KEYS[5], ARGV[at])
+  if (known and string.match(known, '^%d+') or '') ~= ARGV[at + 1] then return 0 end
+end
+local at = 9
+if count > 0 then
+  local time = redis.call('TIME')
+  local now = tonumber(ARGV[6]) or time[1] * 1000 + math.floor(time[2] / 1000)
+  -- Microseconds: the number is above all earlier ones, even if Redis has lost them.
+  local rev = string.format('%.0f', math.max(now * 1000, (tonumber(redis.call('HGET', KEYS[6], 'rev') or '') or 0) + 1))
+  redis.call('HSET', KEYS[6], 'rev', rev)
+  redis.call('HSETNX', KEYS[6], 'generation', ARGV[7])
+  redis.call('HSETNX', KEYS[6], 'since', string.format('%.0f', now))
+  redis.call('PEXPIRE', KEYS[6], 400 * 86400000)
+  while at <= 6 + 3 * count do
+    redis.call('HSET', KEYS[5], ARGV[at], rev .. ' ' .. ARGV[at + 2])
+    redis.call('ZADD', KEYS[3], ARGV[at], ARGV[at])
+    redis.call('ZADD', KEYS[4], ARGV[at], ARGV[at])
+    at = at + 3
+  end
+end
+for key = 7, #KEYS do
   local fields = tonumber(ARGV[at + 1])
   for field = at + 2, at + 2 * fields, 2 do redis.call('HSET', KEYS[key], ARGV[field], ARGV[field + 1]) end
   redis.call('PEXPIRE', KEYS[key], ARGV[at])

@@ -4,6 +4,7 @@
 //! no feature (`http`, `redis`, `fencing`, `auth`, `log`, `telemetry`) are defined here. All sections are read before a
 //! port is bound. An error names the file or variable, and the field.
 
+pub mod archive;
 pub mod auth;
 pub mod env;
 mod error;

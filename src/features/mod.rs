@@ -1,5 +1,6 @@
 //! The capabilities: one folder and one row of [`FEATURES`] each.
 
+pub mod archive;
 pub mod cache;
 pub mod epoch;
 mod feature;
@@ -19,6 +20,7 @@ pub use feature::{Feature, StartError};
 
 /// Every capability of the service.
 pub static FEATURES: &[&Feature] = &[
+    &archive::FEATURE,
     &cache::FEATURE,
     &epoch::FEATURE,
     &health::FEATURE,

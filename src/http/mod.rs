@@ -24,6 +24,7 @@ pub mod layer;
 pub mod legacy_prefix;
 mod memory;
 pub mod middleware;
+pub mod negotiation;
 pub mod openapi;
 mod openapi_components;
 mod openapi_examples;

@@ -1,6 +1,7 @@
 //! The Redis keys of a tape. They share the cluster slot of their symbol.
 
 use super::symbol::Symbol;
+use super::window::WindowKeys;
 use crate::redis::{Key, KeySpace, Segment};
 
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ pub struct TapeKeys {
     pub positions: Key,
     /// `tape:{<symbol>}:fence` - integer: the highest fencing token seen. Expires `fencing.outlive` after the tape.
     pub fence: Key,
+    pub window: WindowKeys,
 }
 
 /// The tape of a symbol, for a script in the symbol's slot that appends to it.
@@ -31,6 +33,12 @@ fn key(space: &KeySpace, symbol: &Symbol, kind: &str) -> Key {
 impl TapeKeys {
     pub fn new(space: &KeySpace, symbol: &Symbol) -> Self {
         let key = |kind: &str| key(space, symbol, kind);
-        Self { tape: key(""), ids: [key(":ids:0"), key(":ids:1")], positions: key(":positions"), fence: key(":fence") }
+        Self {
+            tape: key(""),
+            ids: [key(":ids:0"), key(":ids:1")],
+            positions: key(":positions"),
+            fence: key(":fence"),
+            window: WindowKeys::new(space, symbol.as_str()),
+        }
     }
 }

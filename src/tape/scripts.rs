@@ -4,8 +4,10 @@ use super::amount::Decimal;
 use super::keys::TapeKeys;
 use super::symbol::Reference;
 use super::trade::{Entry, Side};
+use super::window::{MinuteChange, WindowKeys};
 use crate::clock::{Clock, UnixMillis};
 use crate::lua_scripts;
+use crate::random::unique_text;
 use crate::redis::{BadReply, Fence, Key, ScriptCall, flag};
 
 lua_scripts! {
@@ -53,19 +55,25 @@ pub enum Appended {
     Reused(usize),
     /// The fold of the tape is late; nothing was appended.
     Full,
+    /// Too many minutes are not archived; nothing was appended.
+    ArchiveBehind,
 }
 
-/// Appends trades with different ids to the tape of a symbol, all or none.
+/// Appends trades with different ids to the tape of a symbol, all or none. `window_limit` is the most minutes that the window
+/// may have, `None` for no limit.
 pub fn append(
     keys: &TapeKeys,
+    window_limit: Option<u64>,
     fence: Option<&Fence>,
     trades: &[NewTrade],
     clock: &Clock,
 ) -> ScriptCall<Vec<String>, Appended> {
     let text = |reference: &Option<Reference>| reference.as_ref().map(Reference::to_string).unwrap_or_default();
     let [ids, other_ids] = &keys.ids;
-    let mut call = APPEND.guarded_write(fence, &[&keys.tape, ids, other_ids]).arg(clock.redis_arg());
+    let mut call =
+        APPEND.guarded_write(fence, &[&keys.tape, ids, other_ids, &keys.window.index]).arg(clock.redis_arg());
     call = call.arg(LIMIT).arg(IDS).arg(IDS_AGE).arg(LIFE);
+    call = call.arg(window_limit.map(|limit| limit.to_string()).unwrap_or_default());
     for trade in trades {
         call = call
             .arg(trade.id.as_str())
@@ -91,6 +99,7 @@ fn appended(reply: Vec<String>) -> Result<Appended, BadReply> {
         }
         ["reused", index] => index.parse().map(Appended::Reused).map_err(|_| BadReply::new(&reply)),
         ["full"] => Ok(Appended::Full),
+        ["behind"] => Ok(Appended::ArchiveBehind),
         _ => Err(BadReply::new(&reply)),
     }
 }
@@ -118,19 +127,33 @@ pub struct Results {
     pub fields: Vec<(String, String)>,
 }
 
-/// Moves the position of `reader` from `expected` to `position` and stores its results. Trims the entries behind the new
-/// position if `trims`. Returns `false`, and changes nothing, if another replica has moved the position.
-pub fn advance(
-    keys: &TapeKeys,
-    reader: &str,
-    expected: &str,
-    position: &str,
-    trims: bool,
-    results: &[Results],
-) -> ScriptCall<i64, bool> {
-    let all: Vec<&Key> = [&keys.tape, &keys.positions].into_iter().chain(results.iter().map(|of| &of.key)).collect();
+/// A step of a reader on the tape.
+#[derive(Debug)]
+pub struct Advance<'a> {
+    pub reader: &'a str,
+    /// The position before the step, and after it.
+    pub expected: &'a str,
+    pub position: &'a str,
+    /// Whether the entries behind the new position are trimmed.
+    pub trims: bool,
+    pub minutes: &'a [MinuteChange],
+    pub results: &'a [Results],
+}
+
+/// Moves the position of a reader, changes minutes of the window and stores results. Returns `false`, and changes nothing, if
+/// another replica has moved the position, or a minute was changed or removed since it was read.
+pub fn advance(keys: &TapeKeys, step: &Advance<'_>, clock: &Clock) -> ScriptCall<i64, bool> {
+    let Advance { reader, expected, position, trims, minutes, results } = *step;
+    let WindowKeys { index, dirty, minutes: window, state, .. } = &keys.window;
+    let own = [&keys.tape, &keys.positions, index, dirty, window, state];
+    let all: Vec<&Key> = own.into_iter().chain(results.iter().map(|of| &of.key)).collect();
     let kept = if trims { KEPT.to_string() } else { String::new() };
     let mut call = ADVANCE.write(&all).arg(reader).arg(expected).arg(position).arg(kept).arg(LIFE);
+    call = call.arg(clock.redis_arg()).arg(unique_text()).arg(minutes.len());
+    for MinuteChange { minute, expected, base, trades } in minutes {
+        let expected = expected.map(|rev| rev.to_string()).unwrap_or_default();
+        call = call.arg(minute).arg(expected).arg(format!("{} {}", base.text(), trades.encode()));
+    }
     for Results { life, fields, .. } in results {
         call = call.arg(life).arg(fields.len());
         for (field, value) in fields {

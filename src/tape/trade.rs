@@ -42,6 +42,18 @@ const LATEST: UnixMillis = 253_370_764_800_000;
 /// An entry of the stream: its id, and the fields and values.
 pub type Entry = (String, Vec<String>);
 
+/// Whether a text is the id of an entry, such as `1767225600000-0`. No entry has the id 0-0.
+pub fn is_entry_id(text: &str) -> bool {
+    let is_number = |part: &str| (1..=16).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_id = text.split_once('-').is_some_and(|(ms, number)| is_number(ms) && is_number(number));
+    is_id && text.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
+}
+
+/// The buyer and the seller of an entry, if it names them.
+pub fn parties(entry: &Entry) -> [Option<String>; 2] {
+    ["buyer", "seller"].map(|name| field(entry, name).filter(|party| !party.is_empty()).map(str::to_owned))
+}
+
 impl Trade {
     /// Reads an entry; `None` if another program wrote something else.
     pub fn of_entry(entry: &Entry) -> Option<Self> {

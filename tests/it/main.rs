@@ -10,6 +10,7 @@
 mod support;
 
 mod advice;
+mod archive;
 mod attack;
 mod auth;
 mod auth_scopes;

@@ -32,7 +32,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("app", &["clock", "config", "deps", "events", "features", "http", "lifecycle", "redis", "telemetry", "tls"]),
-    ("deps", &["clock", "config", "events", "http", "lifecycle", "redis", "telemetry"]),
+    ("deps", &["clock", "config", "events", "http", "lifecycle", "redis", "tape", "telemetry"]),
     ("events", &["clock", "config::FieldError", "config::Section", "config::value", "lua_scripts", "random", "redis"]),
     (
         "features",
@@ -45,6 +45,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "config::FieldError",
             "config::Section",
             "config::SectionCheck",
+            "config::archive",
             "config::fencing",
             "config::http",
             "config::longest_prefix",
@@ -66,6 +67,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::idempotent_operation",
             "http::integer",
             "http::layer",
+            "http::negotiation",
             "http::paced_body",
             "http::portable_json",
             "http::problem",
@@ -95,7 +97,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("codec", &[]),
     ("decimal", &[]),
     ("random", &[]),
-    ("tape", &["clock", "decimal", "lua_scripts", "redis"]),
+    ("tape", &["clock", "decimal", "lua_scripts", "random", "redis"]),
     ("decimal", &[]),
     ("tls", &[]),
 ];

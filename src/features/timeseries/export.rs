@@ -6,8 +6,9 @@ use futures_util::stream::{self, Stream};
 
 use super::error::TimeseriesError;
 use super::range::{RangePage, RangePlan, RangeReader};
-use super::render::{self, Form};
+use super::render;
 use super::series::SeriesKey;
+use crate::http::negotiation::Form;
 use crate::telemetry::episodes;
 
 /// The points of one piece of the response: a few milliseconds of work and less than a megabyte of text.

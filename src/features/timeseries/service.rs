@@ -18,13 +18,13 @@ use super::model::{Alteration, Creation, DeletedSamples, SampleView, SeriesEntry
 use super::prom::PromService;
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, WindowQuery};
 use super::range::{RangePage, RangePlan, RangeReader, Stats};
-use super::render::Form;
 use super::rollup::{RollupFiller, Rollups};
 use super::scripts::LatestSample;
 use super::series::{Definition, Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::features::timeseries::multi::{ManyExport, ManyPage, ManyReader};
+use crate::http::negotiation::Form;
 use crate::http::reply::Page;
 #[cfg(feature = "promql")]
 use crate::lifecycle::offload::Offload;

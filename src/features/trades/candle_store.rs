@@ -4,12 +4,11 @@ use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
-use super::candle::Candle;
-use super::interval::{MINUTE, Period, Resolution, Stored};
+use super::interval::{Period, Resolution, Stored};
 use super::keys::TradeKeys;
 use crate::clock::UnixMillis;
 use crate::redis::{Effect, Key, Redis, RedisFault};
-use crate::tape::Symbol;
+use crate::tape::{Candle, MINUTE, Symbol};
 
 /// The most fields that one command names; beyond that, reading the whole hash is faster.
 const NAMED_FIELDS: i64 = 480;

@@ -11,16 +11,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::candle::Candle;
 use super::error::TradeError;
 use super::interval::{Resolution, Stored};
 use super::service::TradeService;
-use super::sum::Sum;
 use crate::clock::UnixMillis;
 use crate::deps::{SeriesFeed, SeriesSample};
 use crate::lifecycle::Tasks;
 use crate::redis::Effect;
-use crate::tape::{self, Symbol, Trade};
+use crate::tape::{self, Advance, Candle, Sum, Symbol, Trade};
 
 const NAME: &str = "trades.fold";
 
@@ -96,7 +94,9 @@ impl TradeService {
             samples.push(SeriesSample { series: "trading:volume:daily".to_owned(), timestamp: day, value });
         }
         feed.store(samples).await?;
-        self.redis.call(tape::advance(&keys, READER, &pending.position, position, false, &[])).await?;
+        let step =
+            Advance { reader: READER, expected: &pending.position, position, trims: false, minutes: &[], results: &[] };
+        self.redis.call(tape::advance(&keys, &step, &self.clock)).await?;
         Ok(pending.entries.len() == STEP)
     }
 

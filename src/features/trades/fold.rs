@@ -1,17 +1,16 @@
-//! The fold: adds the trades of a tape to the candles of its symbol.
+//! The fold: adds the trades of a tape to the candles and the window of its symbol.
 //!
-//! The position on the tape and the candles move in one script. A crash leaves both as they were, and a replica that was
+//! The position on the tape, the candles and the window move in one script. A crash leaves both as they were, and a replica that was
 //! slower than another one changes nothing: every trade is in the candles once.
 
 use std::collections::BTreeMap;
 
-use super::candle::Candle;
 use super::error::TradeError;
-use super::interval::{MINUTE, Period, Stored};
+use super::interval::{Period, Stored};
 use super::service::TradeService;
 use crate::clock::UnixMillis;
 use crate::redis::RedisFault;
-use crate::tape::{self, Entry, Results, Symbol, Trade};
+use crate::tape::{self, Advance, Candle, Entry, MINUTE, Minute, Results, Symbol, Trade};
 
 /// The name of the fold's position on a tape.
 const READER: &str = "folded";
@@ -35,9 +34,18 @@ impl TradeService {
             let Some((position, _)) = pending.entries.last() else { return Ok(()) };
             let (minutes, unreadable) = minutes(&pending.entries);
             let results = self.merged(symbol, &minutes).await?;
-            let advance = tape::advance(&keys, READER, &pending.position, position, true, &results);
-            if !self.redis.call(advance).await? {
-                // Another replica has folded these trades.
+            let oldest = self.window.kept_from(self.clock.now());
+            let new = minutes.into_iter().filter(|(minute, _)| *minute >= oldest).collect();
+            let step = Advance {
+                reader: READER,
+                expected: &pending.position,
+                position,
+                trims: true,
+                minutes: &tape::changed(&self.redis, &keys.window, new).await?,
+                results: &results,
+            };
+            if !self.redis.call(tape::advance(&keys, &step, &self.clock)).await? {
+                // Another replica has folded these trades, or removed a minute from the window.
                 continue;
             }
             self.metrics.unreadable.inc_by(unreadable);
@@ -56,13 +64,13 @@ impl TradeService {
     async fn merged(
         &self,
         symbol: &Symbol,
-        minutes: &BTreeMap<UnixMillis, Candle>,
+        minutes: &BTreeMap<UnixMillis, Minute>,
     ) -> Result<Vec<Results>, RedisFault> {
         let (now, zone) = (self.clock.now(), &self.candles.zone);
         let mut all = Vec::new();
         for stored in Stored::ALL {
             let mut new: BTreeMap<UnixMillis, Candle> = BTreeMap::new();
-            for (minute, candle) in minutes {
+            for (minute, Minute { candle, .. }) in minutes {
                 let start = stored.resolution().start(*minute, zone);
                 new.entry(start).and_modify(|known| known.add(candle)).or_insert_with(|| candle.clone());
             }
@@ -106,16 +114,16 @@ impl TradeService {
     }
 }
 
-/// The candles of the minutes of these trades alone, and how many entries are not trades.
-fn minutes(entries: &[Entry]) -> (BTreeMap<UnixMillis, Candle>, u64) {
-    let (mut minutes, mut unreadable): (BTreeMap<UnixMillis, Candle>, u64) = (BTreeMap::new(), 0);
+/// The minutes of these trades alone, and how many entries are not trades.
+fn minutes(entries: &[Entry]) -> (BTreeMap<UnixMillis, Minute>, u64) {
+    let (mut minutes, mut unreadable): (BTreeMap<UnixMillis, Minute>, u64) = (BTreeMap::new(), 0);
     for entry in entries {
         let Some(trade) = Trade::of_entry(entry) else {
             unreadable += 1;
             continue;
         };
-        let (start, new) = (trade.timestamp - trade.timestamp.rem_euclid(MINUTE), Candle::from(&trade));
-        minutes.entry(start).and_modify(|known| known.add(&new)).or_insert(new);
+        let start = trade.timestamp - trade.timestamp.rem_euclid(MINUTE);
+        minutes.entry(start).and_modify(|known| known.add_trade(&trade)).or_insert_with(|| Minute::from(&trade));
     }
     (minutes, unreadable)
 }

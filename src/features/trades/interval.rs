@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
+use crate::tape::MINUTE;
 
-pub(super) const MINUTE: i64 = 60_000;
 pub(super) const DAY: i64 = 86_400_000;
 
 /// The length of a candle. A day begins at midnight in the zone `market.timezone`, the others at multiples of their length

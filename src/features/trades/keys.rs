@@ -19,7 +19,7 @@ impl TradeKeys {
     }
 
     /// `candles:{<symbol>}:1m:<yyyymmdd>`, `:15m:<yyyymm>`, `:1d:<yyyy>` - hash, beginning of the candle in Unix ms ->
-    /// [`Candle::encode`](super::candle::Candle::encode). Expires [`Stored::retention`] after its period.
+    /// [`Candle::encode`](crate::tape::Candle::encode). Expires [`Stored::retention`] after its period.
     pub(super) fn candles(&self, symbol: &Symbol, stored: Stored, period: &Period) -> Key {
         let symbol = Segment(symbol.as_str());
         self.space.key(format_args!("candles:{{{symbol}}}:{}:{}", stored.name(), period.name))

@@ -3,7 +3,7 @@
 //! Files, in reading order:
 //! - `model.rs`, `routes/`: wire types and operations; `udf.rs`: charts of TradingView.
 //! - `record.rs`: trades that callers report. The tape itself is [`tape`].
-//! - `candle.rs` with `sum.rs`: a candle, with exact numbers; `interval.rs`: its interval, and where Redis keeps it.
+//! - `interval.rs`: the interval of a candle, and where Redis keeps it. Candles and exact sums are in [`tape`].
 //! - `fold.rs`: adds the trades of a tape to its candles; `candle_store.rs`: reads candles.
 //! - `service.rs`: reads; `publication.rs`: events; `feed.rs`: the background work, which also feeds the platform's series.
 //! - `keys.rs`, `config.rs`, `error.rs`, `metrics.rs`.
@@ -18,7 +18,6 @@
 //! - Prices, quantities and their sums are exact. Only the platform's series and charts convert them to floats.
 //! - The list of trades shows no parties.
 
-mod candle;
 mod candle_store;
 mod config;
 mod error;
@@ -32,7 +31,6 @@ mod publication;
 mod record;
 mod routes;
 mod service;
-mod sum;
 mod udf;
 
 use std::sync::Arc;
@@ -71,8 +69,15 @@ pub static FEATURE: Feature = Feature {
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let MarketConfig { timezone, feed_series } = deps.config.section()?;
-    let trades = Arc::new(TradeService::new(deps, timezone.0));
+    let trades = Arc::new(TradeService::new(deps, timezone.0, deps.config.section()?));
     let (folded, feed, reports) = (Arc::clone(&trades), feed_series.then(|| deps.series.clone()), deps.tasks.clone());
+    deps.fold.provide({
+        let trades = Arc::clone(&trades);
+        Box::new(move |symbol| {
+            let trades = Arc::clone(&trades);
+            Box::pin(async move { trades.fold(&symbol).await.map_err(Into::into) })
+        })
+    });
     deps.tasks.plan("trades.fold", |stop| feed::run(folded, feed, reports, stop));
     // In the order in which a newcomer tries them: the first one reports the trades that the others show.
     Ok(OpenApiRouter::new()

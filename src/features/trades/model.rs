@@ -5,10 +5,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::candle_store::Started;
 use super::interval::Resolution;
-use super::sum::Sum;
 use crate::clock::UnixMillis;
 use crate::http::times::{self, QueryTime};
-use crate::tape::{Decimal, Reference, Side, Symbol, Trade};
+use crate::tape::{Decimal, Reference, Side, Sum, Symbol, Trade};
 
 /// The most trades of one request.
 pub(super) const MAX_TRADES: usize = 200;

@@ -10,7 +10,7 @@ use super::error::TradeError;
 use super::service::TradeService;
 use crate::clock::UnixMillis;
 use crate::events::{ChannelName, Message};
-use crate::tape::{self, Decimal, Entry, Symbol, Trade};
+use crate::tape::{self, Advance, Decimal, Entry, Symbol, Trade};
 
 /// The name of the publication's position on a tape.
 const READER: &str = "published";
@@ -62,7 +62,9 @@ impl TradeService {
                 let items: Vec<_> = messages.into_iter().map(|message| (channel.clone(), message)).collect();
                 self.events.publish_of_service(&items).await?;
             }
-            self.redis.call(tape::advance(&keys, READER, &pending.position, position, false, &[])).await?;
+            let expected = &pending.position;
+            let step = Advance { reader: READER, expected, position, trims: false, minutes: &[], results: &[] };
+            self.redis.call(tape::advance(&keys, &step, &self.clock)).await?;
             if pending.entries.len() < STEP {
                 return Ok(());
             }

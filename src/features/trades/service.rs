@@ -9,16 +9,17 @@ use jiff::tz::TimeZone;
 
 use super::candle_store::{CandleStore, Started};
 use super::error::TradeError;
-use super::interval::{DAY, MINUTE, Resolution};
+use super::interval::{DAY, Resolution};
 use super::keys::TradeKeys;
 use super::metrics::TradeMetrics;
 use super::model::{CandleView, Statistics, TradeView};
 use crate::clock::{Clock, UnixMillis};
+use crate::config::archive::ArchiveConfig;
 use crate::deps::Deps;
 use crate::events::Events;
 use crate::http::reply::Page;
 use crate::redis::Redis;
-use crate::tape::{self, Decimal, Listing, Symbol, Trade};
+use crate::tape::{self, Decimal, Listing, MINUTE, Symbol, Trade};
 
 /// How long statistics are served from memory.
 const STATISTICS_AGE: Duration = Duration::from_secs(1);
@@ -34,12 +35,13 @@ pub(super) struct TradeService {
     pub listing: Listing,
     pub clock: Clock,
     pub metrics: TradeMetrics,
+    pub window: ArchiveConfig,
     /// The statistics of symbols, and when they were computed.
     statistics: Mutex<HashMap<Symbol, (Duration, Statistics)>>,
 }
 
 impl TradeService {
-    pub(super) fn new(deps: &Deps, zone: TimeZone) -> Self {
+    pub(super) fn new(deps: &Deps, zone: TimeZone, window: ArchiveConfig) -> Self {
         let redis = deps.redis.state.clone();
         let candles = CandleStore { keys: TradeKeys::new(redis.keys()), redis: redis.clone(), zone };
         Self {
@@ -49,6 +51,7 @@ impl TradeService {
             candles,
             clock: deps.clock.clone(),
             metrics: TradeMetrics::new(&deps.metrics),
+            window,
             statistics: Mutex::default(),
         }
     }

@@ -15,9 +15,9 @@ use crate::features::timeseries::multi::{CONCURRENT_READS, ManyReader, TURN_POIN
 use crate::features::timeseries::query::{ManyPlan, Reducer};
 use crate::features::timeseries::range::Budget;
 use crate::features::timeseries::render;
-use crate::features::timeseries::render::Form;
 use crate::features::timeseries::series::SeriesKey;
 use crate::features::timeseries::window::Order;
+use crate::http::negotiation::Form;
 
 /// The minimum size of a piece of the response; short series share a piece.
 const PIECE_BYTES: usize = 64 << 10;

@@ -1,5 +1,8 @@
 //! Writes ranges as JSON, NDJSON and CSV. A page has up to 100,000 points, so it is written directly into one buffer: a
 //! generic serializer takes several times as long.
+//!
+//! JSON is `{key, from, to, samples: [{timestamp, value}], next_cursor}`, NDJSON `{timestamp, value}` for each point, and CSV
+//! `timestamp,value`.
 
 mod multi;
 
@@ -9,17 +12,7 @@ use serde::Serialize;
 
 use super::aggregate::{Candle, Number, Point};
 use super::range::RangePage;
-
-/// The format of a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// `{key, from, to, samples: [{timestamp, value}], next_cursor}`.
-    Json,
-    /// `{timestamp, value}`, one line per point.
-    Ndjson,
-    /// `timestamp,value`, one line per point below a header line. A number is empty where JSON has null.
-    Csv,
-}
+use crate::http::negotiation::Form;
 
 /// Writes a complete page. Candles have `open`, `high`, `low`, `close` and `volume` instead of `value`.
 pub(super) fn page(form: Form, page: &RangePage) -> Vec<u8> {

@@ -6,7 +6,8 @@ use crate::features::timeseries::aggregate::Point;
 use crate::features::timeseries::multi::{ManyPage, TURN_POINTS};
 use crate::features::timeseries::platform::Energy;
 use crate::features::timeseries::range::RangePage;
-use crate::features::timeseries::render::{Form, csv_columns, json_value, points, points_after};
+use crate::features::timeseries::render::{csv_columns, json_value, points, points_after};
+use crate::http::negotiation::Form;
 
 /// `{items: [{key, labels, samples, truncated, reducer, sources}], next_cursor}`. Only groups have the last
 /// two fields, and `sources_total` if `sources` does not name all series.

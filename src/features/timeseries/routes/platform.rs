@@ -11,13 +11,14 @@ use super::super::platform::model::{NewPrices, NewReading, NewReadings, WriteAns
 use super::super::platform::{Energy, market_volume, settlement};
 use super::super::query::RangeQuery;
 use super::super::range::RangePage;
-use super::super::render::{self, Form};
+use super::super::render;
 use super::super::service::TimeseriesService;
-use super::range::{accepted, page_response};
+use super::range::page_response;
 use super::written::written;
 use crate::http::batch_item::BatchItem;
 use crate::http::extract::{Json, NoQuery, Path, Query, parse_query};
 use crate::http::fencing::GrantToken;
+use crate::http::negotiation::{Form, accepted};
 use crate::http::problem::Problem;
 
 /// The path parameters of a meter.

@@ -17,6 +17,7 @@ use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, Page};
+use crate::tape::is_entry_id;
 
 /// Report trades of a symbol.
 ///
@@ -58,13 +59,7 @@ pub(super) async fn list_trades(
     Query(TradesQuery { limit, cursor }): Query<TradesQuery>,
 ) -> Result<Json<Page<TradeView>>, Problem> {
     check_limit(limit)?;
-    let is_number = |part: &str| (1..=16).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-    // No entry has the id 0-0.
-    let is_entry = |cursor: &str| {
-        let is_id = cursor.split_once('-').is_some_and(|(ms, number)| is_number(ms) && is_number(number));
-        is_id && cursor.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
-    };
-    if cursor.as_deref().is_some_and(|cursor| !is_entry(cursor)) {
+    if cursor.as_deref().is_some_and(|cursor| !is_entry_id(cursor)) {
         return Err(Problem::query_parameter("cursor", "must be the next_cursor of a page"));
     }
     Ok(Json(trades.trades(&symbol, cursor.as_deref(), limit).await?))

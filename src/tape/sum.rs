@@ -1,14 +1,16 @@
 //! Exact sums of quantities, and of products of prices and quantities.
 
 use std::fmt;
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::str::FromStr;
 
-use crate::tape::Decimal;
+use serde::{Serialize, Serializer};
+
+use super::amount::Decimal;
 
 /// A decimal number with up to 36 decimals: a sum of up to 10^14 products, without rounding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sum {
     /// The largest whole number that is not above the sum.
     whole: i128,
     /// What is added to `whole`, in units of 10^-36: from 0 to below 10^36.
@@ -27,7 +29,7 @@ impl Sum {
     }
 
     /// `price * quantity`. The factors are below 10^12, so that no part overflows.
-    pub(super) fn product(price: Decimal, quantity: Decimal) -> Self {
+    pub fn product(price: Decimal, quantity: Decimal) -> Self {
         let [price, quantity] = [price.units(), quantity.units()];
         let (price, price_part) = (price.div_euclid(ONE), price.rem_euclid(ONE));
         let (quantity, quantity_part) = (quantity.div_euclid(ONE), quantity.rem_euclid(ONE));
@@ -39,7 +41,7 @@ impl Sum {
     /// `self / divisor`, rounded towards zero to 18 decimals; `None` if the divisor is not positive or beyond 10^19.
     ///
     /// Long division, digit by digit.
-    pub(super) fn divided_by(self, divisor: Self) -> Option<Decimal> {
+    pub fn divided_by(self, divisor: Self) -> Option<Decimal> {
         let limit = u128::MAX / 20;
         let divisor = u128::try_from(divisor.whole.checked_mul(ONE)? + divisor.fraction / ONE).ok()?;
         if divisor == 0 || divisor > limit {
@@ -74,6 +76,14 @@ impl Add for Sum {
     }
 }
 
+impl Sub for Sum {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self::of_parts(self.whole - other.whole, self.fraction - other.fraction)
+    }
+}
+
 /// With as few decimals as the number needs, without an exponent.
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,6 +94,12 @@ impl fmt::Display for Sum {
         };
         let text = format!("{sign}{whole}.{fraction:0DECIMALS$}");
         f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+impl Serialize for Sum {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

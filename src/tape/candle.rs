@@ -1,13 +1,13 @@
 //! Candles: the trades of an interval, in five exact numbers.
 
-use crate::clock::UnixMillis;
-use crate::tape::{Decimal, Trade};
-
+use super::amount::Decimal;
 use super::sum::Sum;
+use super::trade::Trade;
+use crate::clock::UnixMillis;
 
 /// The trades of an interval. A candle has at least one trade.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Candle {
+pub struct Candle {
     pub open: Decimal,
     pub high: Decimal,
     pub low: Decimal,
@@ -43,7 +43,7 @@ impl From<&Trade> for Candle {
 impl Candle {
     /// Adds trades that came later to the tape than those of this candle. Trades are in the order of their times, and
     /// those of one time in the order of the tape.
-    pub(super) fn add(&mut self, later: &Self) {
+    pub fn add(&mut self, later: &Self) {
         if later.first < self.first {
             (self.open, self.first) = (later.open, later.first);
         }
@@ -58,13 +58,13 @@ impl Candle {
     }
 
     /// The text that Redis stores: open, high, low, close, volume, quote, trades, first, last.
-    pub(super) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         let Self { open, high, low, close, volume, quote, trades, first, last } = self;
         format!("{open} {high} {low} {close} {volume} {quote} {trades} {first} {last}")
     }
 
     /// Reads what [`Candle::encode`] writes; `None` for another text.
-    pub(super) fn decode(text: &str) -> Option<Self> {
+    pub fn decode(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split(' ').collect();
         let [open, high, low, close, volume, quote, trades, first, last] = parts.as_slice() else { return None };
         Some(Self {

@@ -1,0 +1,131 @@
+//! The window: the minutes of a symbol that are in Redis, each with the number of its last change.
+
+use std::str::FromStr;
+
+use super::minute::Minute;
+use crate::clock::UnixMillis;
+use crate::redis::{Effect, Key, KeySpace, Redis, RedisFault, Segment};
+
+/// The keys of a symbol's window. They share the cluster slot of the symbol, and never expire before their content is
+/// removed: what is not in a file must not be lost.
+#[derive(Clone, Debug)]
+pub struct WindowKeys {
+    /// `trades_window:{<symbol>}` - sorted set, the minutes in the window, Unix ms, by themselves.
+    pub index: Key,
+    /// `trades_window:{<symbol>}:dirty` - sorted set, the minutes that have changed since they were last archived.
+    pub dirty: Key,
+    /// `trades_window:{<symbol>}:minutes` - hash, minute -> [`WindowMinute`].
+    pub minutes: Key,
+    /// `trades_window:{<symbol>}:archived` - hash, minute -> `<version> <rev> <sha256> <store id>` of the file that has it.
+    pub archived: Key,
+    /// `trades_window:{<symbol>}:state` - hash: `rev`, the last number of a change; `generation`, random; `since`, when the
+    /// window began; `dropped`, the latest minute that was removed; `fence`, the number of archivers so far. Expires 400
+    /// days after the last trade.
+    pub state: Key,
+    /// `trades_window:{<symbol>}:turn` - string, Unix ms: when an archiver last reported progress.
+    pub turn: Key,
+}
+
+impl WindowKeys {
+    pub fn new(space: &KeySpace, symbol: &str) -> Self {
+        let key = |kind: &str| space.key(format_args!("trades_window:{{{}}}{kind}", Segment(symbol)));
+        Self {
+            index: key(""),
+            dirty: key(":dirty"),
+            minutes: key(":minutes"),
+            archived: key(":archived"),
+            state: key(":state"),
+            turn: key(":turn"),
+        }
+    }
+}
+
+/// What the trades of a minute in the window are relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing: they are all trades of the minute.
+    Whole,
+    /// The file that counted when the minute came back. The archiver determines its version.
+    Unset,
+    /// This version of the minute's file.
+    Version(u32),
+}
+
+impl Base {
+    pub fn text(self) -> String {
+        match self {
+            Self::Whole => "-".to_owned(),
+            Self::Unset => "?".to_owned(),
+            Self::Version(version) => version.to_string(),
+        }
+    }
+}
+
+/// A minute as the window has it: the number of its last change, its base and its trades, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowMinute {
+    /// Rises with each change of the symbol's window, even if Redis has lost its data in between.
+    pub rev: u64,
+    pub base: Base,
+    pub trades: Minute,
+}
+
+impl FromStr for WindowMinute {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(3, ' ');
+        let mut next = || parts.next().ok_or(());
+        let rev = next()?.parse().map_err(|_| ())?;
+        let base = match next()? {
+            "-" => Base::Whole,
+            "?" => Base::Unset,
+            version => Base::Version(version.parse().map_err(|_| ())?),
+        };
+        Ok(Self { rev, base, trades: Minute::decode(next()?).ok_or(())? })
+    }
+}
+
+/// A change of a minute by the fold.
+#[derive(Debug)]
+pub struct MinuteChange {
+    pub minute: UnixMillis,
+    /// The `rev` that the minute had when it was read; `None` if it was not in the window.
+    pub expected: Option<u64>,
+    pub base: Base,
+    pub trades: Minute,
+}
+
+/// The minutes of the window after new trades, which are given by minute.
+///
+/// # Errors
+/// [`RedisFault`].
+pub async fn changed(
+    redis: &Redis,
+    keys: &WindowKeys,
+    new: Vec<(UnixMillis, Minute)>,
+) -> Result<Vec<MinuteChange>, RedisFault> {
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut state = redis::cmd("HGET");
+    state.arg(&keys.state).arg("dropped");
+    // Before the minutes: a minute that is removed in between is then missing, and the change is refused.
+    let dropped: Option<UnixMillis> = redis.query(&state, Effect::Read).await?;
+    let mut read = redis::cmd("HMGET");
+    read.arg(&keys.minutes).arg(new.iter().map(|(minute, _)| *minute).collect::<Vec<_>>());
+    let texts: Vec<Option<String>> = redis.query(&read, Effect::Read).await?;
+    let change = |((minute, new), text): ((UnixMillis, Minute), Option<String>)| match text
+        .and_then(|text| text.parse::<WindowMinute>().ok())
+    {
+        Some(WindowMinute { rev, base, mut trades }) => {
+            trades.add(&new);
+            MinuteChange { minute, expected: Some(rev), base, trades }
+        }
+        None => {
+            let base = if dropped >= Some(minute) { Base::Unset } else { Base::Whole };
+            MinuteChange { minute, expected: None, base, trades: new }
+        }
+    };
+    Ok(new.into_iter().zip(texts).map(change).collect())
+}
