@@ -100,7 +100,9 @@ impl JsonType {
 
 #[cfg(feature = "json-schema")]
 mod validator {
+    use jsonschema::ValidationError;
     pub(super) use jsonschema::Validator;
+    use serde_json::Value;
 
     use super::{BrokenRule, MAX_REPORTED, Node};
 
@@ -111,32 +113,44 @@ mod validator {
     /// # Errors
     /// Why the schema cannot be used. References to other addresses are errors, because nothing is fetched.
     pub(super) fn parse(text: &str) -> Result<Validator, String> {
-        let schema: serde_json::Value =
+        let schema: Value =
             serde_json::from_str(text).map_err(|error| format!("the schema is not valid JSON: {error}"))?;
         jsonschema::validator_for(&schema).map_err(|error| format!("the schema cannot be used: {error}"))
     }
 
     pub(super) fn broken_rules(schema: &Validator, document: &Node) -> Vec<BrokenRule> {
-        let text = document.to_bytes();
-        // The check rounds numbers to 64 bits; the stored text keeps them as they were written.
-        match serde_json::from_slice(&text) {
-            Ok(value) if schema.is_valid(&value) => Vec::new(),
-            Ok(_) if text.len() > MAX_EXPLAINED => {
-                let rule = format!(
-                    "must match the schema; the rules are named only for documents of at most {MAX_EXPLAINED} bytes"
-                );
-                vec![BrokenRule { pointer: String::new(), rule }]
+        let value = value_of(document);
+        if schema.is_valid(&value) {
+            return Vec::new();
+        }
+        if document.to_bytes().len() > MAX_EXPLAINED {
+            let rule = format!(
+                "must match the schema; the rules are named only for documents of at most {MAX_EXPLAINED} bytes"
+            );
+            return vec![BrokenRule { pointer: String::new(), rule }];
+        }
+        let errors = schema.iter_errors(&value).take(MAX_REPORTED);
+        // The masked text does not quote the value, which may be stored encrypted.
+        let broken = |error: ValidationError<'_>| BrokenRule {
+            pointer: error.instance_path().to_string(),
+            rule: error.masked().to_string(),
+        };
+        errors.map(broken).collect()
+    }
+
+    /// The document as the validator takes it, with numbers rounded to 64 bits. Arrays have no spare room, unlike those that
+    /// `serde_json` parses, which take several times the memory.
+    fn value_of(node: &Node) -> Value {
+        match node {
+            Node::Null => Value::Null,
+            Node::Bool(value) => Value::Bool(*value),
+            // Every number of a document is a finite 64-bit float at least.
+            Node::Number(number) => number.as_str().parse().map_or(Value::Null, Value::Number),
+            Node::String(text) => Value::String(text.to_string()),
+            Node::Array(items) => Value::Array(items.iter().map(value_of).collect()),
+            Node::Object(members) => {
+                Value::Object(members.iter().map(|(name, value)| (name.to_string(), value_of(value))).collect())
             }
-            Ok(value) => schema
-                .iter_errors(&value)
-                .take(MAX_REPORTED)
-                // The masked text does not quote the value, which may be stored encrypted.
-                .map(|error| BrokenRule {
-                    pointer: error.instance_path().to_string(),
-                    rule: error.masked().to_string(),
-                })
-                .collect(),
-            Err(error) => vec![BrokenRule { pointer: String::new(), rule: error.to_string() }],
         }
     }
 }

@@ -158,6 +158,8 @@ impl<'a> JsonParser<'a> {
             items.push(parser.value(depth, &[])?);
             Ok(())
         })?;
+        // Growing gives room for four items at least, which multiplies the memory of many small arrays.
+        items.shrink_to_fit();
         Ok(Node::Array(items))
     }
 
@@ -185,6 +187,7 @@ impl<'a> JsonParser<'a> {
             }
             Ok(())
         })?;
+        members.shrink_to_fit();
         Ok(Node::Object(members))
     }
 
