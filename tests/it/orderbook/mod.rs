@@ -8,6 +8,7 @@ mod events;
 mod expiry;
 mod faults;
 mod fills;
+mod load;
 mod model;
 mod numbers;
 mod orders;
