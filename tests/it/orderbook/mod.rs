@@ -12,6 +12,7 @@ mod load;
 mod model;
 mod numbers;
 mod orders;
+mod recorded;
 mod snapshots;
 mod views;
 
