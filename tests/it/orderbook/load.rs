@@ -18,7 +18,7 @@ const CLIENTS: u64 = 16;
 const MOST: usize = 40;
 /// The life of orders that expire within the test.
 const SHORT_LIFE: i64 = 2_000;
-/// The pause of a client before it tries again.
+/// How often a condition is looked at, and how long a client waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[tokio::test]
@@ -66,6 +66,7 @@ async fn settled(call: impl AsyncFn() -> Reply) -> Reply {
         if !reply.is(503) && !reply.is(504) {
             return reply;
         }
+        // The pause of a client before it tries again.
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -257,6 +258,7 @@ async fn run(operations: u64) {
     };
     let kill = async {
         while count.load(Ordering::Relaxed) < operations / 2 {
+            // Polls a condition that takes minutes in the long form.
             tokio::time::sleep(PAUSE).await;
         }
         server.kill();
@@ -265,6 +267,7 @@ async fn run(operations: u64) {
     let (_, _, first, second) = tokio::join!(work, kill, follow(&apps[0], &done), follow(&apps[1], &done));
     let expired_at = clients.iter().map(|client| client.expired_at).max().unwrap_or_default();
     while apps[0].clock().now() <= expired_at {
+        // The test is about time: orders expire on the system's clock.
         tokio::time::sleep(PAUSE).await;
     }
     compare(&apps[0], &server, &clients).await;
