@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules test-clients check lock-check loss-check attack bench instructions openapi demo agent example fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check attack bench instructions openapi demo agent example fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ lock-check: ## Check for many minutes that no lock ever has two holders (GTX_LOC
 loss-check: ## Check for minutes that 200 clients lose none of 20,000 messages silently while everything fails
 	cargo nextest run $(CARGO_FLAGS) --release --profile loss-check --run-ignored only --test it \
 		-E 'test(/^pubsub::loss::.*many_clients/)' --no-capture
+
+book-check: ## Check for minutes that 16 clients and a killed Redis leave the order book that was acknowledged
+	cargo nextest run $(CARGO_FLAGS) --release --profile book-check --run-ignored only --test it \
+		-E 'test(/^orderbook::load::/)' --no-capture
 
 attack: ## Attack the service for ten minutes as one client, and report its memory and another client's latency (GTX_ATTACK_ONLY)
 	GTX_ATTACK=long cargo nextest run $(CARGO_FLAGS) --release --profile attack --test it -E 'test(/^attack::/)' --no-capture

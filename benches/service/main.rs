@@ -16,6 +16,7 @@ mod layers;
 mod locks;
 mod monitor;
 mod open_loop;
+mod orderbook;
 mod peers;
 mod process;
 mod pubsub;
@@ -55,6 +56,7 @@ const PARTS: &[(&str, Part)] = &[
     ("series-codec", timeseries::codec::run),
     ("hosts", hosts::run),
     ("pubsub", pubsub::run),
+    ("orderbook", orderbook::run),
     ("start", start::run),
 ];
 

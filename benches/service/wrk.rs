@@ -28,6 +28,8 @@ pub struct RequestSpec<'a> {
     header: Option<&'a str>,
     json: Option<&'a str>,
     turns: Option<Turns<'a>>,
+    /// Whether each request has another number in place of the placeholder of redis-benchmark.
+    is_numbered: bool,
 }
 
 /// Paths that differ in a number from 1 to `count` between `path` and `after`, used in turn.
@@ -40,11 +42,16 @@ struct Turns<'a> {
 
 impl<'a> RequestSpec<'a> {
     pub fn get(path: &'a str, header: Option<&'a str>) -> Self {
-        Self { path, header, json: None, turns: None }
+        Self { path, header, json: None, turns: None, is_numbered: false }
     }
 
     pub fn post(path: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
-        Self { path, header, json: Some(json), turns: None }
+        Self { path, header, json: Some(json), turns: None, is_numbered: false }
+    }
+
+    /// Sends the body with a different number each time, in place of [`RANDOM`](crate::redis_benchmark::RANDOM).
+    pub fn numbered(path: &'a str, header: Option<&'a str>, json: &'a str) -> Self {
+        Self { is_numbered: true, ..Self::post(path, header, json) }
     }
 
     /// Sends the same body to each `<before><number><after>` in turn.
@@ -56,7 +63,7 @@ impl<'a> RequestSpec<'a> {
         json: &'a str,
     ) -> Self {
         let turns = Turns { method, after, count };
-        Self { path: before, header, json: Some(json), turns: Some(turns) }
+        Self { path: before, header, json: Some(json), turns: Some(turns), is_numbered: false }
     }
 }
 
@@ -95,7 +102,11 @@ fn load(url: &str, request: RequestSpec<'_>, seconds: u32) -> String {
         command.args(["-H", header]);
     }
     if let Some(json) = request.json {
-        let file = if request.turns.is_some() { "in_turns.lua" } else { "post.lua" };
+        let file = match request.turns {
+            Some(_) => "in_turns.lua",
+            None if request.is_numbered => "numbered.lua",
+            None => "post.lua",
+        };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/service").join(file);
         command.args(["-H", "content-type: application/json", "-s"]).arg(script).args([url, "--"]);
         if let Some(Turns { method, after, count }) = request.turns {

@@ -9,42 +9,45 @@
 assert(#KEYS == 13 and #ARGV == 12, 'amend: 13 keys, 12 arguments')
 sweep(16)
 local order, past = find(ARGV[6])
-local owner = order and order.owner or past and parse(ARGV[6], string.match(past, '^%S+ %S+ %S+ (.*)$')).owner
+local owner = order and order.owner or past and parse(ARGV[6], match(past, '^%S+ %S+ %S+ (.*)$')).owner
 if not owner or (ARGV[7] ~= '' and owner ~= ARGV[7]) then return done({'unknown'}) end
 if past then return done({'ended', past}) end
 if ARGV[12] ~= '' and ARGV[12] ~= order.seq .. ' ' .. order.rev then return done({'version'}) end
 local ticks = ARGV[8] ~= '' and ARGV[8] or order.ticks
 local quantity = ARGV[9] ~= '' and ARGV[9] or order.quantity
 local expires = ARGV[10] ~= '' and ARGV[10] or order.expires
-local remaining = minus(quantity, minus(order.quantity, order.remaining))
-if not remaining or remaining == ZERO then return done({'filled', live(order)}) end
+local remaining = add(quantity, add(order.quantity, order.remaining, -1), -1)
+if not remaining or remaining == ZERO then return done({'filled', LIVE .. text(order)}) end
 if expires ~= order.expires and (tonumber(expires) <= now or tonumber(expires) > now + tonumber(ARGV[11])) then
   return done({'expires', moment})
 end
-local less = minus(order.remaining, remaining)
+local less = add(order.remaining, remaining, -1)
 if ticks == order.ticks and quantity == order.quantity and expires == order.expires then
-  return done({'order', live(order)})
+  return done({'order', LIVE .. text(order)})
 end
-if ticks ~= order.ticks or not less then
-  local level = redis.call('HGET', LEVELS, order.side .. ticks)
-  local others = level and string.sub(level, 1, 30) or ZERO
-  if ticks == order.ticks then others = minus(others, order.remaining) end
-  if not plus(others, remaining) then return done({'overflow'}) end
+local keeps_place = ticks == order.ticks and less
+local change = ''
+if ticks ~= order.ticks then
+  change = change_level(order.side, ticks, remaining, 1, 1)
+elseif less ~= ZERO then
+  change = change_level(order.side, ticks, less or add(remaining, order.remaining, -1), less and -1 or 1, 0)
 end
-
-order.rev = string.format('%.0f', order.rev + 1)
-local change
-if ticks ~= order.ticks or not less then
-  remove(order)
-  change = change_level(order.side, order.ticks, order.remaining, minus, -1) .. ';'
-  if ticks == order.ticks then change = '' end
-  order.ticks, order.quantity, order.remaining, order.expires = ticks, quantity, remaining, expires
-  change = change .. insert(order)
+if not change then return done({'overflow'}) end
+if ticks ~= order.ticks then
+  change = change_level(order.side, order.ticks, order.remaining, -1, -1) .. ';' .. change
+end
+local member = format('%016.0f', order.seq) .. order.id
+order.rev = format('%.0f', order.rev + 1)
+order.ticks, order.quantity, order.remaining, order.expires = ticks, quantity, remaining, expires
+local record
+if keeps_place then
+  record = text(order)
+  call('ZADD', EXPIRY, expires, order.id)
+  call('HSET', ORDERS, order.id, record)
 else
-  change = less == ZERO and '' or change_level(order.side, ticks, less, minus, 0)
-  order.quantity, order.remaining, order.expires = quantity, remaining, expires
-  redis.call('ZADD', EXPIRY, expires, order.id)
-  redis.call('HSET', ORDERS, order.id, text(order))
+  -- The new place first: a side that becomes empty would lose its TTL.
+  record = insert(order)
+  call('ZREM', order.side == 'b' and BUY or SELL, member)
 end
-emit('amended', change, line(order, open_status(order)))
-return done({'order', live(order)})
+emit('amended', change, line(order))
+return done({'order', LIVE .. record})

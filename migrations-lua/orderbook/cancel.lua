@@ -5,6 +5,6 @@
 assert(#KEYS == 13 and #ARGV == 7, 'cancel: 13 keys, 7 arguments')
 sweep(16)
 local order, past = find(ARGV[6])
-local owner = order and order.owner or past and parse(ARGV[6], string.match(past, '^%S+ %S+ %S+ (.*)$')).owner
+local owner = order and order.owner or past and parse(ARGV[6], match(past, '^%S+ %S+ %S+ (.*)$')).owner
 if not owner or (ARGV[7] ~= '' and owner ~= ARGV[7]) then return done({'unknown'}) end
 return done({'order', past or close(order, 'cancelled')})

@@ -4,8 +4,8 @@
 -- Returns {'cancelled', count, <1 if more rest>}; at most 64 are cancelled.   O(orders of the owner)
 assert(#KEYS == 14 and #ARGV == 7, 'cancel_owner: 14 keys, 7 arguments')
 sweep(16)
-local ids, count, more, gone = redis.call('ZRANGE', KEYS[14], 0, -1), 0, '0', {}
-local records = #ids > 0 and redis.call('HMGET', ORDERS, unpack(ids)) or {}
+local ids, count, more, gone = call('ZRANGE', KEYS[14], 0, -1), 0, '0', {}
+local records = #ids > 0 and call('HMGET', ORDERS, unpack(ids)) or {}
 for at, id in ipairs(ids) do
   local order = records[at] and parse(id, records[at])
   if not order or order.owner ~= ARGV[6] then
@@ -21,5 +21,5 @@ for at, id in ipairs(ids) do
     gone[#gone + 1] = id
   end
 end
-if #gone > 0 then redis.call('ZREM', KEYS[14], unpack(gone)) end
+if #gone > 0 then call('ZREM', KEYS[14], unpack(gone)) end
 return done({ 'cancelled', tostring(count), more })

@@ -8,24 +8,24 @@
 assert(#KEYS == 13 and #ARGV == 8, 'changes: 13 keys, 8 arguments')
 if sweep(64) then return done({'due'}) end
 local after, limit = tonumber(ARGV[6]), tonumber(ARGV[7])
-local oldest = after < sequence and redis.call('XRANGE', DELTAS, '-', '+', 'COUNT', 1)[1]
-local first = oldest and tonumber(string.match(oldest[1], '^%d+')) or sequence + 1
-if ARGV[8] ~= '1' and (after > sequence or after < tonumber(floor) or after + 1 < first) then
-  return done({ 'trimmed', generation, string.format('%.0f', sequence) })
+local oldest = after < sequence and call('XRANGE', DELTAS, '-', '+', 'COUNT', 1)[1]
+local first = oldest and tonumber(match(oldest[1], '^%d+')) or sequence + 1
+if ARGV[8] ~= '1' and (after > sequence or after < tonumber(call('HGET', STATE, 'floor') or 0) or after + 1 < first) then
+  return done({ 'trimmed', generation, format('%.0f', sequence) })
 end
 local entries = after < sequence
-  and redis.call('XRANGE', DELTAS, string.format('(%.0f-0', after), '+', 'COUNT', limit) or {}
-local reply = { 'changes', generation, string.format('%.0f', sequence), sequence > began and moment
-  or redis.call('HGET', STATE, 'updated'), tostring(#entries) }
+  and call('XRANGE', DELTAS, format('(%.0f-0', after), '+', 'COUNT', limit) or {}
+local reply = { 'changes', generation, format('%.0f', sequence), sequence > began and moment
+  or call('HGET', STATE, 'updated'), tostring(#entries) }
 for _, entry in ipairs(entries) do
-  reply[#reply + 1] = string.match(entry[1], '^%d+')
+  reply[#reply + 1] = match(entry[1], '^%d+')
   for at = 2, #entry[2], 2 do reply[#reply + 1] = entry[2][at] end
 end
 for _, side in ipairs({ 'b', 's' }) do
-  local names = redis.call('ZRANGE', side == 'b' and BUY_LEVELS or SELL_LEVELS, 0, 9)
+  local names = call('ZRANGE', side == 'b' and BUY_LEVELS or SELL_LEVELS, 0, 9)
   for at, ticks in ipairs(names) do names[at] = side .. ticks end
   if #names > 0 then
-    for at, level in ipairs(redis.call('HMGET', LEVELS, unpack(names))) do reply[#reply + 1] = names[at] .. ' ' .. level end
+    for at, level in ipairs(call('HMGET', LEVELS, unpack(names))) do reply[#reply + 1] = names[at] .. ' ' .. level end
   end
 end
 return done(reply)

@@ -11,7 +11,7 @@ sweep(16)
 local orders, results, planned = {}, {}, {}
 local function load(id)
   if orders[id] == nil then
-    local record = redis.call('HGET', ORDERS, id)
+    local record = call('HGET', ORDERS, id)
     orders[id] = record and parse(id, record) or false
   end
   return orders[id]
@@ -25,9 +25,9 @@ local function refusal(id, side, name, ticks, quantity)
   if tonumber(order.expires) <= now then return name .. '-expired', order.expires end
   local difference = tonumber(ticks) - tonumber(order.ticks)
   if (side == 'b' and difference > 0) or (side == 's' and difference < 0) then return name .. '-price', order.ticks end
-  local rest = minus(order.remaining, quantity)
+  local rest = add(order.remaining, quantity, -1)
   if not rest then return name .. '-quantity', order.remaining end
-  order.remaining, order.rev = rest, string.format('%.0f', order.rev + 1)
+  order.remaining, order.rev = rest, format('%.0f', order.rev + 1)
 end
 
 for at = 6, #ARGV, 10 do
@@ -35,7 +35,7 @@ for at = 6, #ARGV, 10 do
   local number = (at - 6) / 10
   local known = recall(14, trade)
   if known then
-    local sequence_then, digest, rests = string.match(known, '^(%d+) (%S+) (.*)$')
+    local sequence_then, digest, rests = match(known, '^(%d+) (%S+) (.*)$')
     if digest ~= ARGV[at + 9] then return done({ 'refused', tostring(number), 'trade-reused', '' }) end
     results[number + 1] = '1 ' .. sequence_then .. ' ' .. rests
   else
@@ -60,32 +60,31 @@ for _, fill in ipairs(planned) do
   local changes, lines = {}, {}
   for _, part in ipairs({ { orders[buy], fill.buy }, { orders[sell], fill.sell } }) do
     local order, remaining = part[1], part[2]
-    changes[#changes + 1] = change_level(order.side, order.ticks, quantity, minus, remaining == ZERO and -1 or 0)
+    changes[#changes + 1] = change_level(order.side, order.ticks, quantity, -1, remaining == ZERO and -1 or 0)
     lines[#lines + 1] = table.concat({ order.id, order.side, order.ticks, remaining, order.quantity, order.owner,
       status(remaining) }, ' ')
   end
   local number = emit('filled', table.concat(changes, ';'), table.concat(lines, '\n'),
     table.concat({ trade, ticks, quantity, when }, ' '))
-  redis.call('XADD', KEYS[18], 'MAXLEN', '~', 1000000, '*', 'id', trade, 't', when, 'p', price, 'q', printed, 'side', taker,
+  call('XADD', KEYS[18], 'MAXLEN', '~', 1000000, '*', 'id', trade, 't', when, 'p', price, 'q', printed, 'side', taker,
     'buyer', unescaped(orders[buy].owner), 'seller',
     unescaped(orders[sell].owner), 'bo', buy, 'so', sell)
-  redis.call('HSET', KEYS[13 + hour], trade, number .. ' ' .. ARGV[at + 9] .. ' ' .. fill.buy .. ' ' .. fill.sell)
-  redis.call('HSET', STATE, 'last_price', ticks)
+  call('HSET', KEYS[13 + hour], trade, number .. ' ' .. ARGV[at + 9] .. ' ' .. fill.buy .. ' ' .. fill.sell)
+  call('HSET', STATE, 'last_price', ticks)
   results[(at - 6) / 10 + 1] = '0 ' .. number .. ' ' .. fill.buy .. ' ' .. fill.sell
   fill.number = number
 end
-if #planned > 0 then redis.call('PEXPIRE', KEYS[13 + hour], 3 * HOUR) end
+if #planned > 0 then call('PEXPIRE', KEYS[13 + hour], 3 * HOUR) end
 for _, fill in ipairs(planned) do
   for _, id in ipairs({ ARGV[fill.at + 1], ARGV[fill.at + 2] }) do
     local order = orders[id]
     if order and order.remaining ~= ZERO then
-      redis.call('HSET', ORDERS, id, text(order))
+      call('HSET', ORDERS, id, text(order))
       orders[id] = false
     elseif order and (id == ARGV[fill.at + 1] and fill.buy or fill.sell) == ZERO then
-      remove(order)
       archive(order, 'filled', fill.number)
       orders[id] = false
     end
   end
 end
-return done({ 'filled', string.format('%.0f', sequence), unpack(results) })
+return done({ 'filled', format('%.0f', sequence), unpack(results) })

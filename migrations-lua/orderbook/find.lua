@@ -5,4 +5,4 @@
 assert(#KEYS == 13 and #ARGV == 6, 'find: 13 keys, 6 arguments')
 local order, past = find(ARGV[6])
 if not (order or past) then return {'unknown'} end
-return done({'order', order and live(order) or past})
+return done({'order', order and LIVE .. text(order) or past})

@@ -13,21 +13,21 @@ local from = 0
 if ARGV[9] ~= '' then
   -- The rank behind the last order, even if it has ended: no id begins with this byte.
   local mark = is_own and '\255' or ARGV[9] .. '\255'
-  redis.call('ZADD', list, is_own and ARGV[9] or ARGV[8], mark)
-  from = redis.call('ZRANK', list, mark)
-  redis.call('ZREM', list, mark)
+  call('ZADD', list, is_own and ARGV[9] or ARGV[8], mark)
+  from = call('ZRANK', list, mark)
+  call('ZREM', list, mark)
 end
-local found = redis.call('ZRANGE', list, from, from + limit - 1, 'WITHSCORES')
+local found = call('ZRANGE', list, from, from + limit - 1, 'WITHSCORES')
 local reply, ids = { 'page', '', '' }, {}
-for at = 1, #found, 2 do ids[#ids + 1] = is_own and found[at] or string.sub(found[at], 17) end
+for at = 1, #found, 2 do ids[#ids + 1] = is_own and found[at] or sub(found[at], 17) end
 if #ids == limit then
-  reply[2], reply[3] = found[#found], is_own and found[#found] or string.sub(found[#found - 1], 1, 16)
+  reply[2], reply[3] = found[#found], is_own and found[#found] or sub(found[#found - 1], 1, 16)
 end
 if #ids > 0 then
-  for at, record in ipairs(redis.call('HMGET', ORDERS, unpack(ids))) do
+  for at, record in ipairs(call('HMGET', ORDERS, unpack(ids))) do
     local order = record and parse(ids[at], record)
     if order and (not is_own or (order.owner == ARGV[7] and (ARGV[11] == '' or order.side == ARGV[11]))) then
-      reply[#reply + 1] = ids[at] .. ' ' .. live(order)
+      reply[#reply + 1] = ids[at] .. ' ' .. LIVE .. record
     end
   end
 end

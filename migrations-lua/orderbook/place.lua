@@ -12,31 +12,30 @@ sweep(16)
 local id, owner = ARGV[6], KEYS[14]
 local known, past = find(id)
 if known or past then
-  local digest = known and known.digest or parse(id, string.match(past, '^%S+ %S+ %S+ (.*)$')).digest
+  local digest = (known or parse(id, match(past, '^%S+ %S+ %S+ (.*)$'))).digest
   if digest ~= ARGV[14] then return done({'reused'}) end
-  return done({'replayed', known and live(known) or past})
+  return done({'replayed', known and LIVE .. text(known) or past})
 end
 local expires = tonumber(ARGV[11]) or now + tonumber(ARGV[12])
 if expires <= now or expires > now + tonumber(ARGV[13]) then return done({'expires', moment}) end
-if redis.call('HLEN', ORDERS) >= tonumber(ARGV[16]) then return done({'full'}) end
+if call('HLEN', ORDERS) >= tonumber(ARGV[16]) then return done({'full'}) end
 local own = tonumber(ARGV[17])
-if redis.call('ZCARD', owner) >= own then
+if call('ZCARD', owner) >= own then
   -- The index still has the ids of orders that have ended.
-  local ids, gone = redis.call('ZRANGE', owner, 0, -1), {}
-  local records = redis.call('HMGET', ORDERS, unpack(ids))
+  local ids, gone = call('ZRANGE', owner, 0, -1), {}
+  local records = call('HMGET', ORDERS, unpack(ids))
   for at, record in ipairs(records) do
     if not record or parse(ids[at], record).owner ~= ARGV[10] then gone[#gone + 1] = ids[at] end
   end
-  if #gone > 0 then redis.call('ZREM', owner, unpack(gone)) end
+  if #gone > 0 then call('ZREM', owner, unpack(gone)) end
   if #ids - #gone >= own then return done({'owner-full'}) end
 end
-local level = redis.call('HGET', LEVELS, ARGV[7] .. ARGV[8])
-if level and not plus(string.sub(level, 1, 30), ARGV[9]) then return done({'overflow'}) end
-
+local change = change_level(ARGV[7], ARGV[8], ARGV[9], 1, 1)
+if not change then return done({'overflow'}) end
 local order = { id = id, side = ARGV[7], ticks = ARGV[8], remaining = ARGV[9], quantity = ARGV[9], owner = ARGV[10],
-  expires = string.format('%.0f', expires), created = moment, rev = '1', digest = ARGV[14], rest = ARGV[15] }
-local change = insert(order)
-redis.call('ZADD', owner, order.seq, id)
-redis.call('PEXPIRE', owner, ARGV[3])
-emit('placed', change, line(order, 'active'))
-return done({'placed', live(order)})
+  expires = format('%.0f', expires), created = moment, rev = '1', digest = ARGV[14], rest = ARGV[15] }
+local record = insert(order)
+call('ZADD', owner, order.seq, id)
+call('PEXPIRE', owner, ARGV[3])
+emit('placed', change, line(order))
+return done({'placed', LIVE .. record})

@@ -8,37 +8,37 @@
 -- snapshot has begun; the last two changed nothing.   O(levels log n)
 assert(#KEYS == 17 and #ARGV % 2 == 1 and #ARGV >= 9, 'replace_levels: 17 keys, 9 arguments and 2 for each level')
 local part, as_of = ARGV[7], ARGV[8] ~= '' and ARGV[8] or moment
-local last = redis.call('HMGET', STATE, 'as_of', 'source')
+local last = call('HMGET', STATE, 'as_of', 'source')
 if ARGV[9] ~= '' and last[2] and tonumber(ARGV[9]) <= tonumber(last[2]) then
   return {'stale', 'source_sequence ' .. last[2]}
 end
 if ARGV[9] == '' and last[1] and tonumber(as_of) < tonumber(last[1]) then return {'stale', 'as_of ' .. last[1]} end
 if part == 'first' or part == 'only' then
-  redis.call('UNLINK', KEYS[15], KEYS[16], KEYS[17])
-  redis.call('SET', KEYS[14], ARGV[6], 'PX', 600000)
-elseif redis.call('GET', KEYS[14]) ~= ARGV[6] then
+  call('UNLINK', KEYS[15], KEYS[16], KEYS[17])
+  call('SET', KEYS[14], ARGV[6], 'PX', 600000)
+elseif call('GET', KEYS[14]) ~= ARGV[6] then
   return {'interrupted'}
 end
 for at = 10, #ARGV, 2 do
-  local side, ticks = string.sub(ARGV[at], 1, 1), string.sub(ARGV[at], 2)
-  redis.call('HSET', KEYS[17], ARGV[at], ARGV[at + 1])
-  redis.call('ZADD', side == 'b' and KEYS[15] or KEYS[16], score(side, ticks), ticks)
+  local side, ticks = sub(ARGV[at], 1, 1), sub(ARGV[at], 2)
+  call('HSET', KEYS[17], ARGV[at], ARGV[at + 1])
+  call('ZADD', side == 'b' and KEYS[15] or KEYS[16], side == 'b' and 0 - ticks or ticks, ticks)
 end
 if part == 'first' or part == 'middle' then
-  for at = 15, 17 do redis.call('PEXPIRE', KEYS[at], 600000) end
+  for at = 15, 17 do call('PEXPIRE', KEYS[at], 600000) end
   return {'staged'}
 end
 for at = 1, 3 do
   -- RENAME needs a source.
-  if redis.call('EXISTS', KEYS[14 + at]) == 1 then
-    redis.call('RENAME', KEYS[14 + at], KEYS[3 + at])
+  if call('EXISTS', KEYS[14 + at]) == 1 then
+    call('RENAME', KEYS[14 + at], KEYS[3 + at])
   else
-    redis.call('UNLINK', KEYS[3 + at])
+    call('UNLINK', KEYS[3 + at])
   end
 end
-redis.call('UNLINK', KEYS[14])
-redis.call('HSET', STATE, 'as_of', as_of)
-if ARGV[9] ~= '' then redis.call('HSET', STATE, 'source', ARGV[9]) end
+call('UNLINK', KEYS[14])
+call('HSET', STATE, 'as_of', as_of)
+if ARGV[9] ~= '' then call('HSET', STATE, 'source', ARGV[9]) end
 emit('snapshot', '', '')
 is_new_key = true
-return done({ 'replaced', generation, string.format('%.0f', sequence) })
+return done({ 'replaced', generation, format('%.0f', sequence) })

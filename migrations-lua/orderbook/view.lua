@@ -6,14 +6,14 @@
 -- before asks.   O(depth)
 assert(#KEYS == 13 and #ARGV == 6, 'view: 13 keys, 6 arguments')
 if sweep(64) then return done({'due'}) end
-local state = redis.call('HMGET', STATE, 'updated', 'as_of')
-local reply = { 'view', generation, string.format('%.0f', sequence), sequence > began and moment or state[1],
-  tostring(redis.call('ZCARD', BUY)), tostring(redis.call('ZCARD', SELL)), state[2] or '' }
+local state = call('HMGET', STATE, 'updated', 'as_of')
+local reply = { 'view', generation, format('%.0f', sequence), sequence > began and moment or state[1],
+  tostring(call('ZCARD', BUY)), tostring(call('ZCARD', SELL)), state[2] or '' }
 for _, side in ipairs({ 'b', 's' }) do
-  local names = redis.call('ZRANGE', side == 'b' and BUY_LEVELS or SELL_LEVELS, 0, tonumber(ARGV[6]) - 1)
+  local names = call('ZRANGE', side == 'b' and BUY_LEVELS or SELL_LEVELS, 0, tonumber(ARGV[6]) - 1)
   for at, ticks in ipairs(names) do names[at] = side .. ticks end
   if #names > 0 then
-    for at, level in ipairs(redis.call('HMGET', LEVELS, unpack(names))) do
+    for at, level in ipairs(call('HMGET', LEVELS, unpack(names))) do
       reply[#reply + 1] = names[at] .. ' ' .. level
     end
   end

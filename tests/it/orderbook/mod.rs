@@ -8,9 +8,11 @@ mod events;
 mod expiry;
 mod faults;
 mod fills;
+mod load;
 mod model;
 mod numbers;
 mod orders;
+mod recorded;
 mod snapshots;
 mod views;
 
@@ -105,7 +107,8 @@ fn digest(app: &TestApp) -> Vec<(String, Vec<String>)> {
         content
     };
     let is_derived = |key: &str| {
-        ["published", "metadata", "positions"].iter().any(|name| key.ends_with(name)) || key.contains("candles:")
+        ["published", "metadata", "positions"].iter().any(|name| key.ends_with(name))
+            || ["candles:", "trades_window:"].iter().any(|name| key.contains(name))
     };
     let keys =
         redis.keys().into_iter().filter(|key| key.contains("{GRID}") && !key.starts_with("pubsub") && !is_derived(key));

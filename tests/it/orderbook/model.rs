@@ -10,7 +10,7 @@ use crate::support::{Reply, TestApp};
 
 /// A client's copy of a book, built by the rules of the documentation.
 pub struct CopyOfBook {
-    generation: u64,
+    pub generation: u64,
     pub sequence: u64,
     /// Levels by price, as numbers and as printed.
     sides: [BTreeMap<i64, (String, String, u64)>; 2],
@@ -72,10 +72,10 @@ impl CopyOfBook {
 }
 
 /// Source: `SplitMix64`; Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -97,7 +97,7 @@ struct ModelOrder {
     expires_at: i64,
 }
 
-fn decimal(units: u64, decimals: u32) -> String {
+pub fn decimal(units: u64, decimals: u32) -> String {
     let scale = 10_u64.pow(decimals);
     format!("{}.{:0width$}", units / scale, units % scale, width = decimals as usize)
 }

@@ -1,0 +1,173 @@
+//! Order books: orders placed one by one, compared with redis-benchmark, which calls the same script; the best 50 levels; the
+//! memory of a resting order; and trades that are reported in batches.
+
+use std::thread;
+use std::time::Instant;
+
+use redis::Value;
+
+use crate::get::{ROUNDS, figures, medians};
+use crate::monitor::Monitor;
+use crate::open_loop::{Rate, SendRequest, latencies, percentile};
+use crate::peers::{Bench, KEY_HEADER, Service, Transport};
+use crate::redis_benchmark::{self, RANDOM};
+use crate::report::Report;
+use crate::socket::RedisSocket;
+use crate::wrk::{self, RequestSpec, Run};
+use crate::{median, ratios};
+
+const BOOK: &str = "/orderbooks/bench";
+const ORDERS: &str = "/orderbooks/bench/orders";
+const JSON: &str = "content-type: application/json\r\n";
+/// No run fills the book.
+const LIMITS: &str = "[orderbook]\nmax_orders = 10000000\n";
+/// The resting orders before each run, and those of a batch.
+const RESTING: u32 = 10_000;
+const BATCH: u32 = 100;
+const SECONDS: u32 = 3;
+const COMMANDS: u32 = 60_000;
+/// The numbers of orders that redis-benchmark places: few repetitions.
+const RANGE: u32 = 1_000_000_000;
+const STEADY: Rate = Rate { per_second: 10_000, connections: 32 };
+/// Connections that report trades, requests of each, and trades of a request.
+const REPORTERS: u32 = 8;
+const REPORTS: u32 = 50;
+const TRADES: u32 = 200;
+
+pub fn run(bench: &Bench, report: &mut Report) {
+    let service = bench.service_with(Transport::Tcp, LIMITS);
+    memory(bench, &service, report);
+    places(bench, &service, report);
+    views(bench, &service, report);
+    trades(&service, report);
+}
+
+/// A UUID with a number in it.
+fn uuid(number: u32) -> String {
+    format!("{number:08x}-0000-7000-8000-{number:012x}")
+}
+
+fn order(id: &str, owner: &str, number: u32) -> String {
+    let (side, price) =
+        if number % 2 == 0 { ("buy", 1_000 + number % 1_000) } else { ("sell", 2_001 + number % 1_000) };
+    format!(
+        r#"{{"order_id":"{id}","owner":"{owner}","side":"{side}","price":"{}.{:02}","quantity":"1.500"}}"#,
+        price / 100,
+        price % 100
+    )
+}
+
+/// Creates the book again, with its resting orders; each owner has ten.
+fn reset(service: &Service) {
+    let mut client = service.client();
+    client.send("DELETE", BOOK, "", &[]).expect_success("a deletion");
+    let settings = br#"{"mode":"store","kind":"orders","price_decimals":2,"quantity_decimals":3}"#;
+    client.send("PUT", &format!("{BOOK}/settings"), JSON, settings).expect_success("a book");
+    for first in (0..RESTING).step_by(BATCH as usize) {
+        let orders = (first..first + BATCH).map(|number| order(&uuid(number), &uuid(number / 10), number));
+        let body = format!(r#"{{"place":[{}]}}"#, orders.collect::<Vec<_>>().join(","));
+        client.send("POST", &format!("{ORDERS}/batch"), JSON, body.as_bytes()).expect_success("a batch");
+    }
+}
+
+fn memory(bench: &Bench, service: &Service, report: &mut Report) {
+    reset(service);
+    let mut redis = RedisSocket::connect(bench.redis.address);
+    let Value::Array(keys) = redis.call(redis::cmd("KEYS").arg("orderbook:{bench}:*")) else { panic!("keys") };
+    let mut total = 0;
+    for key in keys {
+        let Value::BulkString(key) = key else { panic!("a key") };
+        // The history is bounded, whatever the number of orders.
+        if key.ends_with(b":deltas") {
+            continue;
+        }
+        let usage = redis.call(redis::cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0));
+        let Value::Int(bytes) = usage else { panic!("bytes") };
+        total += bytes;
+    }
+    let share = total / i64::from(RESTING);
+    report.row("memory of a resting order with UUIDs", format!("{share} bytes"), "at most 580 bytes");
+}
+
+fn places(bench: &Bench, service: &Service, report: &mut Report) {
+    let placing = order(RANDOM, RANDOM, 999);
+    let script = evalsha(bench, service, &placing);
+    let (mut runs, mut bare): (Vec<Run>, Vec<f64>) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        reset(service);
+        let request = RequestSpec::numbered(ORDERS, Some(KEY_HEADER), &placing);
+        runs.push(wrk::run(service.peer(), bench.redis.pid(), request, SECONDS));
+        reset(service);
+        bare.push(redis_benchmark::run(bench.redis.address, COMMANDS, RANGE, &script));
+    }
+    report.row("place an order, 64 connections", figures(&medians(&runs)), "20,000/s");
+    let name = "the same EVALSHA by redis-benchmark, 64 connections, no pipelining";
+    report.row(name, format!("{:.0} requests/s", median(bare.clone())), "");
+    let rates: Vec<f64> = runs.iter().map(|run| run.requests_per_second).collect();
+    let (ratio, rounds) = ratios(&rates, &bare, |rate| *rate);
+    let name = "the same: service / redis-benchmark, requests/s";
+    report.row(name, format!("{ratio:.2}; rounds {rounds}"), "at least 0.6");
+    reset(service);
+    let rounds: Vec<Vec<f64>> = (0..ROUNDS)
+        .map(|round| {
+            let place = |connection| -> SendRequest<'_> {
+                let (mut client, body) = (service.client(), &placing);
+                Box::new(move |request| {
+                    let body = body.replace(RANDOM, &format!("{round}-{connection}-{request}"));
+                    client.send("POST", ORDERS, JSON, body.as_bytes()).expect_success("an order");
+                })
+            };
+            latencies(STEADY, (0..STEADY.connections).map(place).collect())
+        })
+        .collect();
+    let [p50, p99] = [50, 99].map(|share| percentile(&rounds, share) / 1e3);
+    report.row("place at 10,000/s, open loop", format!("p50 {p50:.2} ms, p99 {p99:.2} ms"), "p99 below 5 ms");
+}
+
+/// The script call of one placed order.
+fn evalsha(bench: &Bench, service: &Service, body: &str) -> Vec<String> {
+    reset(service);
+    let monitor = Monitor::start(bench.redis.address);
+    service.client().send("POST", ORDERS, JSON, body.as_bytes()).expect_success("an order");
+    let mut sent = monitor.stop().into_iter().filter(|entry| !entry.in_script).map(|entry| entry.arguments);
+    sent.find(|arguments| {
+        arguments[0].eq_ignore_ascii_case("evalsha") && arguments.iter().any(|argument| argument == RANDOM)
+    })
+    .expect("a script call")
+}
+
+fn views(bench: &Bench, service: &Service, report: &mut Report) {
+    reset(service);
+    let path = format!("{BOOK}?depth=50");
+    let request = RequestSpec::get(&path, Some(KEY_HEADER));
+    let runs: Vec<Run> = (0..ROUNDS).map(|_| wrk::run(service.peer(), bench.redis.pid(), request, SECONDS)).collect();
+    report.row("book at depth 50, 64 connections", figures(&medians(&runs)), "15,000/s");
+}
+
+fn trades(service: &Service, report: &mut Report) {
+    let send = |reporter: u32| {
+        let mut client = service.client();
+        for number in 0..REPORTS {
+            let trade = |at| format!(r#"{{"trade_id":"{reporter}-{number}-{at}","price":"3.41","quantity":"1"}}"#);
+            let all: Vec<String> = (0..TRADES).map(trade).collect();
+            let body = format!(r#"{{"symbol":"bench","trades":[{}]}}"#, all.join(","));
+            client.send("POST", "/trades", JSON, body.as_bytes()).expect_success("trades");
+        }
+    };
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for reporter in 0..REPORTERS {
+            scope.spawn(move || send(reporter));
+        }
+    });
+    let (total, seconds) = (REPORTERS * REPORTS * TRADES, began.elapsed().as_secs_f64());
+    let name = format!("trades in batches of {TRADES}, {REPORTERS} connections");
+    report.row(name, format!("{:.0} trades/s", f64::from(total) / seconds), "50,000/s");
+    let began = Instant::now();
+    let page = service.client().get("/market/candles/bench?resolution=1d").expect_success("candles").body;
+    let page: serde_json::Value = serde_json::from_slice(&page).expect("JSON");
+    let counts = page["items"].as_array().expect("candles").iter().filter_map(|candle| candle["trades"].as_u64());
+    assert_eq!(counts.sum::<u64>(), u64::from(total), "every trade is in a candle");
+    let waited = began.elapsed().as_secs_f64() * 1e3;
+    report.row("the candle has all of these trades", format!("{waited:.0} ms after the last report"), "within 1 s");
+}
