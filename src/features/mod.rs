@@ -1,11 +1,13 @@
 //! The capabilities: one folder and one row of [`FEATURES`] each.
 
+pub mod alerts;
 pub mod cache;
 pub mod epoch;
 mod feature;
 pub mod health;
 pub mod hosts;
 pub mod idempotency;
+pub mod inspect;
 pub mod json;
 pub mod locks;
 pub mod metrics;
@@ -19,11 +21,13 @@ pub use feature::{Feature, StartError};
 
 /// Every capability of the service.
 pub static FEATURES: &[&Feature] = &[
+    &alerts::FEATURE,
     &cache::FEATURE,
     &epoch::FEATURE,
     &health::FEATURE,
     &hosts::FEATURE,
     &idempotency::FEATURE,
+    &inspect::FEATURE,
     &json::FEATURE,
     &locks::FEATURE,
     &metrics::FEATURE,

@@ -1,4 +1,6 @@
 //! What operators look at: metrics, rules, alerts, dashboards, the inside of Redis.
 
+mod alerts;
+mod inspect;
 mod metrics;
 mod rules;
