@@ -2,6 +2,8 @@
 
 mod alerts;
 mod dashboards;
+mod deployment;
+mod health_check;
 mod inspect;
 mod metrics;
 mod rules;
