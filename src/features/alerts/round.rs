@@ -25,12 +25,13 @@ const LOG: &str = "alert";
 pub(super) async fn run(alerts: Shared, reports: Tasks, stop: CancellationToken) {
     let mut reader = Reader::default();
     loop {
-        let done = alerts.round(&mut reader).await;
-        reports.report(NAME, done.map_err(|error| error.to_string()));
         tokio::select! {
             () = stop.cancelled() => return,
+            // The first round waits too: a connection that is being made is no condition.
             () = tokio::time::sleep(alerts.interval) => {}
         }
+        let done = alerts.round(&mut reader).await;
+        reports.report(NAME, done.map_err(|error| error.to_string()));
     }
 }
 
