@@ -185,7 +185,7 @@ async fn a_failover_is_counted_and_a_restart_is_not() {
     eventually("the failover is counted", async || failovers().await == 1).await;
 }
 
-/// Complaints about names that are those of redis_exporter, or that dashboards of the platform use.
+/// Complaints about names that are those of `redis_exporter`, or that dashboards of the platform use.
 const NAMES_OF_OTHERS: &[&str] =
     &["redis_instantaneous_ops_per_sec", "redis_latest_fork_usec", "redis_uptime_in_seconds"];
 

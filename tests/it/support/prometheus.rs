@@ -27,7 +27,9 @@ impl Prometheus {
         let directory = tempfile::Builder::new().prefix("gtx-prometheus-").tempdir().expect("a temporary directory");
         let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).expect("a file");
         write("prometheus.yml", config);
-        files.iter().for_each(|(name, text)| write(name, text));
+        for (name, text) in files {
+            write(name, text);
+        }
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let process = Self::command(directory.path(), address).spawn();
         let process =
