@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check attack bench instructions openapi demo agent example fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check attack bench instructions openapi demo agent example image-check dashboards fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ test: ## Install what the tests need and run all of them
 	cargo nextest run $(CARGO_FLAGS) --profile ci
 	# The features again, with the Redis configuration and the ACL user that are shipped.
 	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \
-		-E 'test(/^(cache|epoch|fencing|health|hosts|idempotency|json|locks|orderbook|pubsub|ratelimit|timeseries|trades)/)'
+		-E 'test(/^(cache|epoch|fencing|health|hosts|idempotency|json|locks|operations::(alerts|inspect|metrics)|orderbook|pubsub|ratelimit|timeseries|trades)/)'
 
 test-modules: ## Run the tests that need a Redis with modules (GTX_TEST_MODULE_REDIS_URL)
 	@scripts/setup_tests.sh
@@ -55,6 +55,10 @@ check: ## Check format, lints, features, API docs, dependency rules, the rules i
 	cargo nextest run $(CARGO_FLAGS) --profile ci --test tidy --test openapi
 	@for script in scripts/*.sh; do sh -n "$$script" || exit 1; done; bash -n .ci/run
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; fi
+	@if command -v systemd-analyze >/dev/null 2>&1; then \
+		systemd-analyze security --offline=true --threshold=20 config/systemd/gridtokenx-redis.service >/dev/null; fi
+	@if command -v kubectl >/dev/null 2>&1; then for overlay in config/kubernetes/overlays/*; do \
+		kubectl kustomize "$$overlay" >/dev/null || exit 1; done; fi
 
 lock-check: ## Check for many minutes that no lock ever has two holders (GTX_LOCK_CHECK_SEED)
 	GTX_LOCK_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile lock-check --test it -E 'test(/^lock_check::/)' \
@@ -90,6 +94,13 @@ agent: ## Send the metrics of this machine to the running service (ARGS="--host 
 example: ## Show prices, own orders and a dashboard of the running service in a browser (examples/realtime)
 	@scripts/setup_tests.sh node
 	python3 examples/realtime/serve.py --library "$(TARGET_DIR)/test-node/node_modules/centrifuge/dist/centrifuge.js" $(ARGS)
+
+# Not part of .ci/run: it compiles the service in the image.
+image-check: ## Build the image with buildah, run it, and check it (as root; ARGS="--binary FILE" compiles nothing)
+	scripts/image_check.sh $(ARGS)
+
+dashboards: ## Write the dashboards in config/grafana from scripts/dashboards.py
+	python3 scripts/dashboards.py
 
 fmt: ## Format the source
 	cargo fmt

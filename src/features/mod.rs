@@ -1,5 +1,6 @@
 //! The capabilities: one folder and one row of [`FEATURES`] each.
 
+pub mod alerts;
 pub mod archive;
 pub mod cache;
 pub mod epoch;
@@ -7,6 +8,7 @@ mod feature;
 pub mod health;
 pub mod hosts;
 pub mod idempotency;
+pub mod inspect;
 pub mod json;
 pub mod locks;
 pub mod metrics;
@@ -20,12 +22,14 @@ pub use feature::{Feature, StartError};
 
 /// Every capability of the service.
 pub static FEATURES: &[&Feature] = &[
+    &alerts::FEATURE,
     &archive::FEATURE,
     &cache::FEATURE,
     &epoch::FEATURE,
     &health::FEATURE,
     &hosts::FEATURE,
     &idempotency::FEATURE,
+    &inspect::FEATURE,
     &json::FEATURE,
     &locks::FEATURE,
     &metrics::FEATURE,

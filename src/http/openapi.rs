@@ -34,7 +34,9 @@ const TAGS: &[(&str, &str)] = &[
     ("tradingview", "The data feed of TradingView's charts (UDF)."),
     ("influxdb", "The write API of InfluxDB: line protocol."),
     ("envoy", "The rate limit service of Envoy, as JSON."),
-    ("metrics", "The metrics of the service itself."),
+    ("metrics", "The metrics of the service and of its Redis servers."),
+    ("alerts", "Alerts of the service itself: those that fire, their history, and who takes charge of them."),
+    ("inspect", "Looks into the Redis servers, for administrators."),
     ("documentation", "The pages that explain problems."),
 ];
 

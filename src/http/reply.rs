@@ -1,14 +1,17 @@
 //! Responses that several features share.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::extract::Json;
-pub use super::memory::EventStream;
+use super::memory::EventStream;
 use super::problem::Problem;
 use crate::redis::Outcome;
 
@@ -20,6 +23,18 @@ impl<T: Serialize> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
         (StatusCode::CREATED, Json(self.0)).into_response()
     }
+}
+
+/// A stream of Server-Sent Events, as pieces of text.
+pub fn event_stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let mut response = Body::from_stream(pieces.map(Ok::<_, Infallible>)).into_response();
+    response.extensions_mut().insert(EventStream);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would collect the events otherwise.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
 }
 
 /// 204 without a body.

@@ -16,6 +16,11 @@ impl KeySpace {
         Self { prefix: prefix.into() }
     }
 
+    /// The prefix of every key; empty without one.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// `name` after the prefix; `name` is a constant or already escaped.
     pub fn key(&self, name: impl fmt::Display) -> Key {
         let mut text = String::with_capacity(self.prefix.len() + 64);

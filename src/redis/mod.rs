@@ -186,6 +186,11 @@ impl Redis {
         self.0.is_cluster
     }
 
+    /// The name of the service's script with this SHA-1.
+    pub fn script_name(&self, sha: &str) -> Option<&'static str> {
+        self.0.scripts.iter().find(|script| script.has_sha(sha)).map(|script| script.name)
+    }
+
     /// The time one command may take.
     pub fn command_timeout(&self) -> Duration {
         self.0.limits.command

@@ -8,6 +8,7 @@ const OTHERS: &str = "others";
 /// Name prefixes and their owners: the capability that stores the platform's names there, or one of the constants
 /// above.
 const OWNERS: &[(&str, &str)] = &[
+    ("alerts:", INTERNAL),
     ("blockchain_config:", "json"),
     ("cache:", INTERNAL),
     ("candles:", INTERNAL),
@@ -17,6 +18,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("gtx:", INTERNAL),
     ("iam:", OTHERS),
     ("idempotency:", INTERNAL),
+    ("inspect:", INTERNAL),
     ("json:", INTERNAL),
     ("lock:", "locks"),
     ("locks:", INTERNAL),

@@ -3,7 +3,7 @@
 use utoipa::ToSchema;
 
 /// A role that Redis plays; each may have a server of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = RedisRole)]
 pub enum Role {

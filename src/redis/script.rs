@@ -59,6 +59,11 @@ impl LuaScript {
         self.plain.sha()
     }
 
+    /// Whether Redis knows the bare or the guarded form by this SHA-1.
+    pub(super) fn has_sha(&self, sha: &str) -> bool {
+        self.plain.sha() == sha || self.guarded.get().is_some_and(|guarded| guarded.sha() == sha)
+    }
+
     /// The bare or the guarded form, as the call needs.
     pub(super) fn text(&self, fence: Option<&Fence>) -> &Text {
         match fence {

@@ -1,7 +1,7 @@
-//! What the servers say about themselves, as metrics with the names of redis_exporter.
+//! What the servers say about themselves, as metrics with the names of `redis_exporter`.
 //!
 //! The values are those of the last check in the background (`report.rs`): reading them never contacts Redis. Status fields
-//! are 1 for `ok` and 0 for `err`, as in redis_exporter.
+//! are 1 for `ok` and 0 for `err`, as in `redis_exporter`.
 
 use prometheus::proto::MetricFamily;
 

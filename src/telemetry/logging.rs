@@ -25,7 +25,7 @@ use crate::config::log::{LogConfig, LogFormat};
 const MAX_QUEUED_LINES: usize = 8_192;
 
 /// The target of the lines that state the addresses of the service, or why it does not start. Like forced actions (`audit`),
-/// they are logged at every level.
+/// they are logged at every level, and so are alerts (`alert`).
 pub const STARTUP: &str = "startup";
 
 /// Keeps the log writer running. When it is dropped, it writes the queued lines, for at most a second.
@@ -43,7 +43,7 @@ pub struct Logging {
 pub fn install(config: &LogConfig) -> Result<Logging, String> {
     let level = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
     let mut filter = level;
-    for target in ["audit", STARTUP] {
+    for target in ["alert", "audit", STARTUP] {
         let directive = Directive::from_str(&format!("{target}=info")).map_err(|error| error.to_string())?;
         filter = filter.add_directive(directive);
     }

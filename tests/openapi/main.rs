@@ -278,6 +278,7 @@ fn integers_that_need_64_bits_say_so() {
 #[test]
 fn schemas_have_names_of_their_area() {
     const AREAS: &[&str] = &[
+        "Alert",
         "Book",
         "Cache",
         "Channel",

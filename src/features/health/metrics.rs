@@ -7,9 +7,10 @@ use crate::telemetry::metrics::{Labels, Row};
 
 const CONDITION: Row =
     Row::gauge("health_condition", "Condition of a part of the service: 0 ok, 1 degraded, 2 down; readiness says why");
-const TASKS: [Row; 2] = [
+const TASKS: [Row; 3] = [
     Row::gauge("task_last_run_timestamp_seconds", "When a periodic task last finished a round"),
     Row::counter("task_failures_total", "Rounds of a periodic task that failed"),
+    Row::gauge("task_failing", "Whether the last round of a periodic task failed"),
 ];
 
 pub(super) fn register(deps: &Deps) {
@@ -32,14 +33,15 @@ pub(super) fn register(deps: &Deps) {
     });
     let tasks = deps.tasks.clone();
     deps.metrics.on_scrape_labelled(TASKS, &["task"], move || {
-        let (mut runs, mut failures): (Vec<(Labels, f64)>, Vec<(Labels, f64)>) = Default::default();
+        let [mut runs, mut failures, mut failing]: [Vec<(Labels, f64)>; 3] = Default::default();
         for (name, state) in tasks.states() {
             let Some(at) = state.last_run else { continue };
             let labels = vec![("task", name.to_owned())];
             runs.push((labels.clone(), seconds(at)));
-            failures.push((labels, float(state.failures)));
+            failures.push((labels.clone(), float(state.failures)));
+            failing.push((labels, f64::from(u8::from(state.last_error.is_some()))));
         }
-        [runs, failures]
+        [runs, failures, failing]
     });
 }
 

@@ -1,7 +1,7 @@
 //! `GET /metrics` and `GET /metrics/redis`, for Prometheus.
 //!
 //! They contact no Redis. They need a credential like every other route: the figures reveal the load of customers too.
-//! The metrics of Redis have a path of their own, since redis_exporter's `redis_commands_total` and the service's differ.
+//! The metrics of Redis have a path of their own, since `redis_exporter`'s `redis_commands_total` and the service's differ.
 
 mod routes;
 mod service;

@@ -14,7 +14,7 @@ pub(super) async fn get_metrics(State(metrics): State<MetricsService>) -> Result
     text(&metrics.own())
 }
 
-/// Get the metrics of the Redis servers, under the names of redis_exporter.
+/// Get the metrics of the Redis servers, under the names of `redis_exporter`.
 ///
 /// The values are those of the last check, every `redis.check_interval`: a scrape never contacts Redis. `store` is the roles
 /// that a server has for this service. While a server is unavailable, only `redis_up` and `redis_last_look_timestamp_seconds`

@@ -95,7 +95,7 @@ events! {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     }
-    /// `HighMemoryUsage`, `RedisConnectionLost`, `MarketDataDelay` and `SecurityEvent`: an alert.
+    /// `HighMemoryUsage`, `RedisConnectionLost` and the other conditions: an alert, and since version 1.1 its end.
     AlertEvent as EventAlert {
         severity: String,
         summary: String,
@@ -105,6 +105,14 @@ events! {
         threshold: Option<Decimal>,
         since: UnixMillis,
         instance: String,
+        /// Equal for all messages about one episode.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        alert_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<String>,
+        /// `firing` or `resolved`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<String>,
     }
     /// `OrderUpdate`, `TradeConfirmation`, `SettlementComplete` and `TokenMinted`: what concerns one user.
     UserEvent as EventUser {
@@ -160,6 +168,31 @@ const FAMILIES: &[(&str, &[EventType])] = &[
             event::<AlertEvent>("RedisConnectionLost"),
             event::<AlertEvent>("MarketDataDelay"),
             event::<AlertEvent>("SecurityEvent"),
+            event::<AlertEvent>("EvictionOfState"),
+            event::<AlertEvent>("SnapshotFailed"),
+            event::<AlertEvent>("PersistenceFailed"),
+            event::<AlertEvent>("RewriteFailed"),
+            event::<AlertEvent>("ReplicaLost"),
+            event::<AlertEvent>("ReplicaLags"),
+            event::<AlertEvent>("Failover"),
+            event::<AlertEvent>("RedisClientsHigh"),
+            event::<AlertEvent>("RedisRejectsConnections"),
+            event::<AlertEvent>("ClockJump"),
+            event::<AlertEvent>("LeaseOverlong"),
+            event::<AlertEvent>("LocksLost"),
+            event::<AlertEvent>("RequestsFailing"),
+            event::<AlertEvent>("TaskFailing"),
+            event::<AlertEvent>("PartDown"),
+            event::<AlertEvent>("LimitsDegraded"),
+            event::<AlertEvent>("DiskLow"),
+            event::<AlertEvent>("Panic"),
+            event::<AlertEvent>("FilesHigh"),
+            event::<AlertEvent>("LogLinesLost"),
+            event::<AlertEvent>("ReloadRefused"),
+            event::<AlertEvent>("HostsWaiting"),
+            event::<AlertEvent>("HostSamplesLost"),
+            event::<AlertEvent>("SpoolFull"),
+            event::<AlertEvent>("MessagesLost"),
         ],
     ),
     (

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::stream;
@@ -28,7 +28,7 @@ use crate::events::ChannelName;
 use crate::http::auth::{Caller, check_origin};
 use crate::http::extract::OpenConnection;
 use crate::http::problem::Problem;
-use crate::http::reply::EventStream;
+use crate::http::reply::event_stream;
 use crate::random;
 
 /// The most channels of one stream: its event ids contain a position in each.
@@ -127,18 +127,10 @@ pub(super) async fn stream_events(
 fn respond(stream: EventWriter, beginning: String, open: Option<OpenConnection>) -> Response {
     let heartbeat = Instant::now() + HEARTBEAT;
     let state = StreamState { stream, beginning: Some(beginning), heartbeat, drain: None, is_over: false, _open: open };
-    let chunks = stream::unfold(state, |mut state| async move {
+    event_stream(stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(chunk), state))
-    });
-    let mut response = Body::from_stream(chunks).into_response();
-    response.extensions_mut().insert(EventStream);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would collect the events otherwise.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    response
+        Some((chunk, state))
+    }))
 }
 
 /// Writes events with the ids of their positions.
@@ -318,6 +310,8 @@ impl StreamQuery {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
     use super::*;
 
     #[test]

@@ -58,7 +58,7 @@ async fn redis_is_described_with_the_names_of_redis_exporter() {
     let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     app.send(Method::PUT, "/cache/a", &[], "x").await.expect(201);
     let of = [("store", "cache,state"), ("node", "")];
-    eventually("the server is described", async || scrape(&app, "/metrics/redis").await.value("redis_up", &of) == 1.0)
+    eventually("the server is described", async || scrape(&app, "/metrics/redis").await.count("redis_up", &of) == 1)
         .await;
     let database = [of[0], of[1], ("db", "db0")];
     eventually("the key is counted", async || {
@@ -80,7 +80,7 @@ async fn redis_is_described_with_the_names_of_redis_exporter() {
         assert_eq!(all.kind(name), Some(kind), "{name}");
     }
     assert!(all.value("redis_memory_used_bytes", &of) > 500_000.0);
-    assert_eq!(all.value("redis_rdb_last_bgsave_status", &of), 1.0);
+    assert_eq!(all.count("redis_rdb_last_bgsave_status", &of), 1);
     assert!(all.value("redis_clock_offset_seconds", &of).abs() < 1.0, "one machine has one clock");
     assert!(all.value("redis_commands_total", &[of[0], of[1], ("cmd", "info")]) > 0.0);
     let calls = scrape(&app, "/metrics").await;
@@ -91,17 +91,17 @@ async fn redis_is_described_with_the_names_of_redis_exporter() {
 async fn a_stuck_redis_neither_hangs_a_scrape_nor_looks_well() {
     let app = TestApp::builder().config("redis.check_interval = \"50ms\"").spawn().await;
     let of = [("store", "cache,state"), ("node", "")];
-    eventually("the server is described", async || scrape(&app, "/metrics/redis").await.value("redis_up", &of) == 1.0)
+    eventually("the server is described", async || scrape(&app, "/metrics/redis").await.count("redis_up", &of) == 1)
         .await;
     app.redis().stall();
-    eventually("the server is down", async || scrape(&app, "/metrics/redis").await.value("redis_up", &of) == 0.0).await;
+    eventually("the server is down", async || scrape(&app, "/metrics/redis").await.count("redis_up", &of) == 0).await;
     let started = Instant::now();
     let stuck = scrape(&app, "/metrics/redis").await;
     assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
     assert!(stuck.value("redis_last_look_timestamp_seconds", &of) > 1e9);
     assert_eq!(stuck.kind("redis_memory_used_bytes"), None, "old values would look like present ones");
     app.redis().resume();
-    eventually("the server is up again", async || scrape(&app, "/metrics/redis").await.value("redis_up", &of) == 1.0)
+    eventually("the server is up again", async || scrape(&app, "/metrics/redis").await.count("redis_up", &of) == 1)
         .await;
 }
 
@@ -124,17 +124,17 @@ async fn scrapes_send_nothing_to_redis() {
 async fn parts_and_tasks_are_shown_by_their_condition() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     let part = [("part", "redis cache,state")];
-    assert_eq!(scrape(&app, "/metrics").await.value("health_condition", &part), 0.0);
+    assert_eq!(scrape(&app, "/metrics").await.count("health_condition", &part), 0);
     app.app().deps.tasks.report("probe", Err("it failed".to_owned()));
     app.app().deps.tasks.report("probe", Ok(()));
     let metrics = scrape(&app, "/metrics").await;
-    assert_eq!(metrics.value("task_failures_total", &[("task", "probe")]), 1.0);
+    assert_eq!(metrics.count("task_failures_total", &[("task", "probe")]), 1);
+    assert_eq!(metrics.count("task_failing", &[("task", "probe")]), 0);
     assert!(metrics.value("task_last_run_timestamp_seconds", &[("task", "probe")]) > 1e9);
     app.app().deps.tasks.report("probe", Err("it failed".to_owned()));
-    assert_eq!(scrape(&app, "/metrics").await.value("health_condition", &[("part", "tasks")]), 1.0);
+    assert_eq!(scrape(&app, "/metrics").await.count("health_condition", &[("part", "tasks")]), 1);
     app.proxy().cut();
-    eventually("the part is down", async || scrape(&app, "/metrics").await.value("health_condition", &part) == 2.0)
-        .await;
+    eventually("the part is down", async || scrape(&app, "/metrics").await.count("health_condition", &part) == 2).await;
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn waits_for_dedicated_connections_and_exceptions_are_counted() {
     let path = "/ratelimit/limiters/api/exceptions/user-1";
     app.put(path, json!({ "action": "deny", "ttl_ms": 60_000 })).await.expect(200);
     eventually("the exception is counted", async || {
-        scrape(&app, "/metrics").await.value("ratelimit_exceptions", &[]) == 1.0
+        scrape(&app, "/metrics").await.count("ratelimit_exceptions", &[]) == 1
     })
     .await;
     let metrics = scrape(&app, "/metrics").await;
@@ -185,7 +185,7 @@ async fn a_failover_is_counted_and_a_restart_is_not() {
     eventually("the failover is counted", async || failovers().await == 1).await;
 }
 
-/// Complaints about names that are those of redis_exporter, or that dashboards of the platform use.
+/// Complaints about names that are those of `redis_exporter`, or that dashboards of the platform use.
 const NAMES_OF_OTHERS: &[&str] =
     &["redis_instantaneous_ops_per_sec", "redis_latest_fork_usec", "redis_uptime_in_seconds"];
 

@@ -1,4 +1,9 @@
 //! What operators look at: metrics, rules, alerts, dashboards, the inside of Redis.
 
+mod alerts;
+mod dashboards;
+mod deployment;
+mod health_check;
+mod inspect;
 mod metrics;
 mod rules;

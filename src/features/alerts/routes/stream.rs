@@ -1,0 +1,81 @@
+//! `GET /alerts/events`: alerts as Server-Sent Events.
+
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use futures_util::stream;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::features::alerts::model::Alert;
+use crate::features::alerts::service::Shared;
+use crate::http::extract::{NoQuery, OpenConnection};
+use crate::http::problem::{OVERLOADED, Problem};
+use crate::http::reply::event_stream;
+use crate::http::slots::Slot;
+
+/// The time between comments. Browsers and proxies close idle connections after 30 s.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Receive alerts as Server-Sent Events.
+///
+/// The event `alerts` has all alerts that fire. It comes first, and again if the client reads too slowly. Each event `alert`
+/// is an alert that begins (`status` is `firing`) or ends (`resolved`). Events come without Redis too.
+#[utoipa::path(get, path = "/alerts/events", tag = "alerts", operation_id = "stream_alerts",
+    responses((status = 200, description = "A stream of events until the client leaves", content_type = "text/event-stream",
+        body = String)))]
+pub(in super::super) async fn stream_alerts(
+    State(alerts): State<Shared>,
+    open: Option<Extension<OpenConnection>>,
+    NoQuery: NoQuery,
+) -> Result<Response, Problem> {
+    let slot = alerts.open_stream();
+    let slot = slot.map_err(|_| Problem::new(&OVERLOADED).detail("this replica has as many streams as it may have"))?;
+    let state = StreamState { alerts, changes: None, _slot: slot, _open: open.map(|Extension(open)| open) };
+    Ok(event_stream(stream::unfold(state, |mut state| async move {
+        let chunk = state.next().await?;
+        Some((chunk, state))
+    })))
+}
+
+struct StreamState {
+    alerts: Shared,
+    /// `None`: the client needs all alerts first.
+    changes: Option<Receiver<Alert>>,
+    _slot: Slot,
+    /// The stream counts as a connection as long as it is open.
+    _open: Option<OpenConnection>,
+}
+
+impl StreamState {
+    /// The next chunk; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        let Some(changes) = &mut self.changes else {
+            let (all, changes) = self.alerts.follow();
+            self.changes = Some(changes);
+            return Some(event("alerts", &all));
+        };
+        tokio::select! {
+            change = changes.recv() => match change {
+                Ok(alert) => Some(event("alert", &alert)),
+                Err(RecvError::Closed) => None,
+                Err(RecvError::Lagged(_)) => {
+                    let (all, changes) = self.alerts.follow();
+                    self.changes = Some(changes);
+                    Some(event("alerts", &all))
+                }
+            },
+            () = self.alerts.draining() => None,
+            () = tokio::time::sleep(HEARTBEAT) => Some(Bytes::from_static(b":\n\n")),
+        }
+    }
+}
+
+fn event<T: serde::Serialize + ?Sized>(name: &str, data: &T) -> Bytes {
+    // Texts and finite numbers always serialise.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    format!("event: {name}\ndata: {data}\n\n").into()
+}

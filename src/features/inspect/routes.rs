@@ -1,0 +1,75 @@
+//! The HTTP operations of looks into Redis.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::model::{Inventory, Items, LatencyEvent, RedisClients, RedisCommand, RoleQuery, SlowCommand};
+use super::service::InspectService;
+use crate::http::extract::{Json, NoQuery, Query};
+use crate::http::problem::Problem;
+
+/// List slow commands, newest first.
+///
+/// Up to 128 entries of Redis's slow log, without arguments, which are the data of callers.
+#[utoipa::path(get, path = "/admin/redis/slowlog", tag = "inspect", operation_id = "list_slow_commands", params(RoleQuery),
+    responses((status = 200, description = "The slow commands", body = Items<SlowCommand>)))]
+pub(super) async fn list_slow_commands(
+    State(inspect): State<Arc<InspectService>>,
+    Query(query): Query<RoleQuery>,
+) -> Result<Json<Items<SlowCommand>>, Problem> {
+    Ok(Json(Items { items: inspect.slow_commands(query.role).await? }))
+}
+
+/// List the latency spikes that Redis has seen, by kind.
+#[utoipa::path(get, path = "/admin/redis/latency", tag = "inspect", operation_id = "list_latency_events", params(RoleQuery),
+    responses((status = 200, description = "The kinds of spikes", body = Items<LatencyEvent>)))]
+pub(super) async fn list_latency_events(
+    State(inspect): State<Arc<InspectService>>,
+    Query(query): Query<RoleQuery>,
+) -> Result<Json<Items<LatencyEvent>>, Problem> {
+    Ok(Json(Items { items: inspect.latency_events(query.role).await? }))
+}
+
+/// Count the clients of Redis by name and user.
+#[utoipa::path(get, path = "/admin/redis/clients", tag = "inspect", operation_id = "list_redis_clients", params(RoleQuery),
+    responses((status = 200, description = "The clients", body = Items<RedisClients>)))]
+pub(super) async fn list_redis_clients(
+    State(inspect): State<Arc<InspectService>>,
+    Query(query): Query<RoleQuery>,
+) -> Result<Json<Items<RedisClients>>, Problem> {
+    Ok(Json(Items { items: inspect.clients(query.role).await? }))
+}
+
+/// List the busiest commands, most time first, as the last check saw them. Redis is not asked.
+#[utoipa::path(get, path = "/admin/redis/commands", tag = "inspect", operation_id = "list_redis_commands", params(RoleQuery),
+    responses((status = 200, description = "The commands", body = Items<RedisCommand>)))]
+pub(super) async fn list_redis_commands(
+    State(inspect): State<Arc<InspectService>>,
+    Query(query): Query<RoleQuery>,
+) -> Json<Items<RedisCommand>> {
+    Json(Items { items: inspect.commands(query.role) })
+}
+
+/// Start an inventory: what the server holds by capability, and its largest keys.
+///
+/// It looks at 2,000 keys per second in the background and stops if Redis becomes slow. One runs at a time.
+#[utoipa::path(post, path = "/admin/redis/inventory", tag = "inspect", operation_id = "start_inventory", params(RoleQuery),
+    responses((status = 202, description = "The inventory, which has just begun", body = Inventory)))]
+pub(super) async fn start_inventory(
+    State(inspect): State<Arc<InspectService>>,
+    Query(query): Query<RoleQuery>,
+) -> Result<(StatusCode, Json<Inventory>), Problem> {
+    Ok((StatusCode::ACCEPTED, Json(inspect.start(query.role).await?)))
+}
+
+/// Get the last inventory, which may still be running.
+#[utoipa::path(get, path = "/admin/redis/inventory", tag = "inspect", operation_id = "get_inventory",
+    responses((status = 200, description = "The inventory", body = Inventory)))]
+pub(super) async fn get_inventory(
+    State(inspect): State<Arc<InspectService>>,
+    NoQuery: NoQuery,
+) -> Result<Json<Inventory>, Problem> {
+    Ok(Json(inspect.inventory().await?))
+}

@@ -1,0 +1,185 @@
+//! Reads of one server, each of a few commands and with a bounded reply.
+
+use std::collections::BTreeMap;
+
+use redis::{Cmd, Value, from_redis_value_ref as read};
+
+use super::error::InspectError;
+use super::holdings::{OTHER, holding};
+use super::keys::InspectKeys;
+use super::model::{LatencyEvent, RedisClients, RedisCommand, SlowCommand};
+use crate::clock::Clock;
+use crate::deps::Deps;
+use crate::lifecycle::Tasks;
+use crate::redis::{Effect, Redis, RedisRoles, Role, server_metrics};
+
+/// The most slow commands.
+const SLOW_COMMANDS: usize = 128;
+/// The most commands that are named for clients with the same name.
+const LAST_COMMANDS: usize = 5;
+
+#[derive(Debug)]
+pub(super) struct InspectService {
+    roles: RedisRoles,
+    pub(super) keys: InspectKeys,
+    pub(super) tasks: Tasks,
+    pub(super) clock: Clock,
+}
+
+impl InspectService {
+    pub(super) fn new(deps: &Deps) -> Self {
+        Self {
+            keys: InspectKeys::new(deps.redis.state.keys()),
+            roles: deps.redis.clone(),
+            tasks: deps.tasks.clone(),
+            clock: deps.clock.clone(),
+        }
+    }
+
+    pub(super) fn server(&self, role: Role) -> &Redis {
+        match role {
+            Role::Cache => &self.roles.cache,
+            Role::State => &self.roles.state,
+        }
+    }
+
+    /// The newest slow commands.
+    ///
+    /// # Errors
+    /// [`InspectError::Redis`].
+    pub(super) async fn slow_commands(&self, role: Role) -> Result<Vec<SlowCommand>, InspectError> {
+        let redis = self.server(role);
+        let entries = self.entries(redis, redis::cmd("SLOWLOG").arg("GET").arg(SLOW_COMMANDS)).await?;
+        Ok(entries.into_iter().filter_map(|(node, entry)| slow_command(redis, node, &entry)).collect())
+    }
+
+    /// The kinds of latency spikes that the server has seen.
+    ///
+    /// # Errors
+    /// [`InspectError::Redis`].
+    pub(super) async fn latency_events(&self, role: Role) -> Result<Vec<LatencyEvent>, InspectError> {
+        let entries = self.entries(self.server(role), redis::cmd("LATENCY").arg("LATEST")).await?;
+        let event = |(node, entry): (Option<String>, Value)| {
+            // Later versions add members.
+            let Value::Array(members) = entry else { return None };
+            let number = |at: usize| read::<i64>(members.get(at)?).ok();
+            let event = read(members.first()?).ok()?;
+            Some(LatencyEvent { node, event, at: number(1)? * 1_000, latest_ms: number(2)?, max_ms: number(3)? })
+        };
+        Ok(entries.into_iter().filter_map(event).collect())
+    }
+
+    /// The clients, counted by name and user, most connections first.
+    ///
+    /// # Errors
+    /// [`InspectError::Cluster`], [`InspectError::Redis`].
+    pub(super) async fn clients(&self, role: Role) -> Result<Vec<RedisClients>, InspectError> {
+        let redis = self.server(role);
+        if redis.is_cluster() {
+            // The reply would be that of any one node.
+            return Err(InspectError::Cluster);
+        }
+        let list: String = redis.query(redis::cmd("CLIENT").arg("LIST"), Effect::Read).await?;
+        let mut groups: BTreeMap<(String, String), RedisClients> = BTreeMap::new();
+        for line in list.lines() {
+            let field = |name: &str| {
+                let mut pairs = line.split(' ').filter_map(|pair| pair.split_once('='));
+                pairs.find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+            };
+            let number = |name: &str| field(name).parse::<u64>().unwrap_or_default();
+            let (name, user) = (field("name").to_owned(), field("user").to_owned());
+            let group = groups.entry((name.clone(), user.clone())).or_insert_with(|| RedisClients {
+                name,
+                user,
+                connections: 0,
+                longest_idle_ms: 0,
+                output_bytes: 0,
+                commands: Vec::new(),
+            });
+            group.connections += 1;
+            group.longest_idle_ms = group.longest_idle_ms.max(number("idle").saturating_mul(1_000));
+            group.output_bytes += number("omem");
+            let command = field("cmd").to_owned();
+            if group.commands.len() < LAST_COMMANDS && !group.commands.contains(&command) {
+                group.commands.push(command);
+            }
+        }
+        let mut groups: Vec<RedisClients> = groups.into_values().collect();
+        groups.sort_by_key(|group| std::cmp::Reverse(group.connections));
+        Ok(groups)
+    }
+
+    /// The busiest commands at the last check of the server, most time first.
+    pub(super) fn commands(&self, role: Role) -> Vec<RedisCommand> {
+        let store = self.server(role).store();
+        let mut commands: BTreeMap<(String, String), (f64, f64)> = BTreeMap::new();
+        for family in server_metrics::families(&self.roles) {
+            let is_calls = family.name() == "redis_commands_total";
+            if !is_calls && family.name() != "redis_commands_duration_seconds_total" {
+                continue;
+            }
+            for metric in family.get_metric() {
+                let label = |name: &str| {
+                    let pair = metric.get_label().iter().find(|pair| pair.name() == name);
+                    pair.map(|pair| pair.value().to_owned()).unwrap_or_default()
+                };
+                if label("store") != store {
+                    continue;
+                }
+                let (calls, seconds) = commands.entry((label("node"), label("cmd"))).or_default();
+                *(if is_calls { calls } else { seconds }) = metric.get_counter().get_value();
+            }
+        }
+        let mut all: Vec<_> = commands.into_iter().collect();
+        all.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
+        let shown = all.into_iter().map(|((node, command), (calls, seconds))| RedisCommand {
+            node: Some(node).filter(|node| !node.is_empty()),
+            command,
+            calls,
+            mean_us: if calls > 0.0 { (seconds * 1e6 / calls).round() } else { 0.0 },
+        });
+        shown.collect()
+    }
+
+    /// The members of a reply that is an array, or of one for each node.
+    async fn entries(&self, redis: &Redis, command: &Cmd) -> Result<Vec<(Option<String>, Value)>, InspectError> {
+        let answer = redis.query(command, Effect::Read).await?;
+        let of_node = |(node, answer): (Option<String>, Value)| {
+            let entries = if let Value::Array(entries) = answer { entries } else { Vec::new() };
+            entries.into_iter().map(move |entry| (node.clone(), entry))
+        };
+        Ok(by_node(answer).into_iter().flat_map(of_node).collect())
+    }
+}
+
+/// A cluster replies with one answer for each node.
+fn by_node(answer: Value) -> Vec<(Option<String>, Value)> {
+    match answer {
+        Value::Map(answers) => answers.into_iter().map(|(node, answer)| (read::<String>(&node).ok(), answer)).collect(),
+        answer => vec![(None, answer)],
+    }
+}
+
+fn slow_command(redis: &Redis, node: Option<String>, entry: &Value) -> Option<SlowCommand> {
+    let Value::Array(members) = entry else { return None };
+    let number = |at: usize| read::<i64>(members.get(at)?).ok();
+    let arguments: Vec<Vec<u8>> = read(members.get(3)?).ok()?;
+    let argument = |at: usize| arguments.get(at).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let command = argument(0)?.to_ascii_uppercase();
+    let is_script = matches!(command.as_str(), "EVAL" | "EVALSHA");
+    let script = argument(1).filter(|_| command == "EVALSHA").and_then(|sha| redis.script_name(&sha));
+    let key = argument(if is_script { 3 } else { 1 });
+    let prefix = redis.keys().prefix();
+    let holding = key.and_then(|key| Some(holding(key.strip_prefix(prefix)?))).unwrap_or(OTHER).name;
+    let client = members.get(5).and_then(|name| read(name).ok()).unwrap_or_default();
+    Some(SlowCommand {
+        node,
+        id: number(0)?,
+        at: number(1)? * 1_000,
+        duration_us: number(2)?,
+        command,
+        script,
+        holding,
+        client,
+    })
+}

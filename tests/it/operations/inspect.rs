@@ -1,0 +1,111 @@
+//! Looks into Redis: what administrators see, and what they do not.
+
+use axum::http::Method;
+use serde_json::Value;
+
+use crate::support::{RedisServer, TestApp, eventually};
+
+/// Redis logs every command as slow.
+const SLOW: &[&str] =
+    &["--save", "900 1", "--appendonly", "no", "--slowlog-log-slower-than", "0", "--latency-monitor-threshold", "1"];
+
+fn items(list: &Value) -> Vec<Value> {
+    list["items"].as_array().expect("a list").clone()
+}
+
+#[tokio::test]
+async fn slow_commands_show_their_script_and_capability_and_no_data() {
+    let app = TestApp::builder().redis_options(SLOW).spawn().await;
+    app.send(Method::PUT, "/cache/canary-key", &[], "canary-value").await.expect(201);
+    app.post("/locks/canary-lock", serde_json::json!({ "ttl_ms": 1_000 })).await.expect(201);
+    let reply = app.get("/admin/redis/slowlog").await.expect(200);
+    let all = items(&reply.json());
+    assert!(all.len() <= 128);
+    let of = |script: &str| all.iter().find(|entry| entry["script"] == script).unwrap_or_else(|| panic!("{all:?}"));
+    assert_eq!(
+        (&of("cache/put.lua")["holding"], &of("locks/acquire.lua")["holding"]),
+        (&"cache".into(), &"locks".into())
+    );
+    assert!(of("cache/put.lua")["duration_us"].as_i64().is_some_and(|us| us >= 0));
+    assert!(!reply.text().contains("canary"), "{}", reply.text());
+    for path in ["/metrics", "/metrics/redis", "/admin/redis/commands", "/admin/redis/clients"] {
+        assert!(!app.get(path).await.expect(200).text().contains("canary"), "{path}");
+    }
+    app.get("/admin/redis/slowlog?role=none").await.expect_problem(422, "invalid-query");
+}
+
+#[tokio::test]
+async fn latency_clients_and_commands_are_shown() {
+    let app = TestApp::builder()
+        .redis_options(&[SLOW, &["--enable-debug-command", "yes"]].concat())
+        .config("redis.check_interval = \"50ms\"")
+        .spawn()
+        .await;
+    let _: String = app.redis().command(&["DEBUG", "SLEEP", "0.02"]);
+    let events = items(&app.get("/admin/redis/latency?role=cache").await.expect(200).json());
+    assert!(
+        events.iter().any(|event| event["event"] == "command" && event["max_ms"].as_i64() >= Some(20)),
+        "{events:?}"
+    );
+    let clients = items(&app.get("/admin/redis/clients").await.expect(200).json());
+    assert!(clients.iter().any(|group| group["connections"].as_u64() >= Some(1)), "{clients:?}");
+    eventually("the commands are known", async || {
+        let commands = items(&app.get("/admin/redis/commands").await.expect(200).json());
+        commands.iter().any(|command| command["command"] == "info" && command["calls"].as_f64() >= Some(1.0))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_inventory_finds_holdings_large_keys_and_keys_that_never_expire() {
+    let app = TestApp::spawn().await;
+    app.get("/admin/redis/inventory").await.expect_problem(404, "inventory-not-found");
+    app.send(Method::PUT, "/cache/big", &[], "x".repeat(100_000)).await.expect(201);
+    let _: String = app.redis().command(&["SET", "lock:forgotten", "token"]);
+    for nth in 0..300 {
+        let _: String = app.redis().command(&["SET", &format!("session:{nth}"), "y"]);
+    }
+    let begun = app.post("/admin/redis/inventory", Value::Null).await;
+    assert_eq!(begun.expect(202).json()["status"], "running");
+    app.post("/admin/redis/inventory", Value::Null).await.expect_problem(409, "inventory-running");
+    let inventory = async || app.get("/admin/redis/inventory").await.expect(200).json();
+    eventually("the inventory is done", async || inventory().await["status"] == "done").await;
+    let found = inventory().await;
+    assert!(found["keys"].as_u64() >= Some(302), "{found}");
+    assert_eq!(found["largest"][0]["key"], "cache:big", "{found}");
+    assert_eq!(found["never_expiring"][0]["key"], "lock:forgotten", "{found}");
+    assert_eq!(
+        (&found["unknown"][0]["names"], &found["unknown"][0]["keys"]),
+        (&"session:*".into(), &300.into()),
+        "{found}"
+    );
+    eventually("the next may begin", async || app.post("/admin/redis/inventory?role=cache", Value::Null).await.is(202))
+        .await;
+}
+
+#[tokio::test]
+async fn the_shipped_user_may_inspect_and_a_cluster_has_no_inventory() {
+    let app = TestApp::builder().on(RedisServer::production()).spawn().await;
+    for path in ["/admin/redis/slowlog", "/admin/redis/latency", "/admin/redis/clients", "/admin/redis/commands"] {
+        app.get(path).await.expect(200);
+    }
+    app.post("/admin/redis/inventory", Value::Null).await.expect(202);
+    eventually("the inventory is done", async || app.get("/admin/redis/inventory").await.json()["status"] == "done")
+        .await;
+    let cluster = crate::support::Cluster::start().await;
+    let app = TestApp::builder().config(&cluster.config()).spawn().await;
+    app.post("/admin/redis/inventory", Value::Null).await.expect_problem(409, "redis-cluster");
+    app.get("/admin/redis/clients").await.expect_problem(409, "redis-cluster");
+    app.get("/admin/redis/slowlog").await.expect(200);
+    app.get("/admin/redis/latency").await.expect(200);
+}
+
+#[tokio::test]
+async fn looks_need_redis_and_the_scope_admin() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    app.proxy().cut();
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
+    for path in ["/admin/redis/slowlog", "/admin/redis/latency", "/admin/redis/clients", "/admin/redis/inventory"] {
+        app.get(path).await.expect_problem(503, "redis-unavailable");
+    }
+}
