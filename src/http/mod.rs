@@ -3,6 +3,7 @@
 //! [`server`] accepts connections, [`middleware`] handles every request, [`extract`] turns parts of a request into
 //! types, [`problem`] and [`reply`] build responses, and [`access`] states who may call each operation.
 
+pub mod accept;
 pub mod access;
 mod admission;
 pub mod auth;
@@ -22,6 +23,7 @@ pub mod integer;
 mod json_messages;
 pub mod layer;
 pub mod legacy_prefix;
+pub mod lines;
 mod memory;
 pub mod middleware;
 pub mod openapi;

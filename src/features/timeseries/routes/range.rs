@@ -14,6 +14,7 @@ use super::super::range::{RangePage, Stats};
 use super::super::render::{self, Form};
 use super::super::service::TimeseriesService;
 use super::missing::explained;
+use crate::http::accept::{NDJSON, preferred};
 use crate::http::auth::Principal;
 use crate::http::compression::Uncompressed;
 use crate::http::extract::{Json, NoQuery, Path, Query};
@@ -56,48 +57,21 @@ pub(super) fn page_response(page: &RangePage, headers: &HeaderMap) -> Response {
 fn media_type(form: Form) -> HeaderValue {
     HeaderValue::from_static(match form {
         Form::Json => "application/json",
-        Form::Ndjson => "application/x-ndjson",
+        Form::Ndjson => NDJSON,
         Form::Csv => "text/csv; charset=utf-8",
     })
 }
 
-/// Chooses the offered form that the Accept header prefers: by weight, then by how specific the matching media range
-/// is. The first offer wins a tie, and is the default if none is acceptable.
+/// The offered form that the Accept header prefers; the first one if none is acceptable.
 pub(super) fn accepted(headers: &HeaderMap, offers: &[Form]) -> Form {
-    let mut best = (Form::Json, (0.0, 0));
-    for &offer in offers {
-        let liking = liking(headers, offer);
-        if liking > best.1 {
-            best = (offer, liking);
-        }
-    }
-    best.0
-}
-
-/// The weight of the most specific media range that matches a form, and how specific it is.
-fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
-    let (own, family) = match form {
-        Form::Json => ("application/json", "application/*"),
-        Form::Ndjson => ("application/x-ndjson", "application/*"),
-        Form::Csv => ("text/csv", "text/*"),
+    let name = |form: &Form| match form {
+        Form::Json => "application/json",
+        Form::Ndjson => NDJSON,
+        Form::Csv => "text/csv",
     };
-    let mut found = (0.0, 0);
-    let ranges = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
-    for range in ranges.flat_map(|value| value.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let exactness = match media.as_str() {
-            media if media == own => 3,
-            media if media == family => 2,
-            "*/*" => 1,
-            _ => continue,
-        };
-        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
-        if exactness >= found.1 {
-            found = (weight, exactness);
-        }
-    }
-    found
+    let names: Vec<&'static str> = offers.iter().map(name).collect();
+    let preferred = preferred(headers, &names);
+    offers.iter().copied().find(|form| name(form) == preferred).unwrap_or(Form::Json)
 }
 
 /// Export a complete window as CSV, NDJSON or JSON, according to `Accept`.

@@ -1,0 +1,41 @@
+//! The media type of a response, which its client chooses with `Accept` (RFC 9110, section 12.5.1).
+
+use axum::http::{HeaderMap, header};
+
+/// JSON, one value per line.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// The offered media type that the header prefers: by weight, then by how specific the matching media range is. The first
+/// offer wins a tie, and is the default if none is acceptable.
+pub fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'static str {
+    let mut best = (offers.first().copied().unwrap_or_default(), (0.0, 0));
+    for &offer in offers {
+        let preference = preference(headers, offer);
+        if preference > best.1 {
+            best = (offer, preference);
+        }
+    }
+    best.0
+}
+
+/// The weight of the most specific media range that matches a media type, and how specific it is.
+fn preference(headers: &HeaderMap, offer: &str) -> (f32, u8) {
+    let family = offer.split('/').next().unwrap_or_default();
+    let mut found = (0.0, 0);
+    let ranges = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    for range in ranges.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let exactness = match media.as_str() {
+            media if media == offer => 3,
+            media if media.strip_suffix("/*") == Some(family) => 2,
+            "*/*" => 1,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        if exactness >= found.1 {
+            found = (weight, exactness);
+        }
+    }
+    found
+}
