@@ -118,8 +118,20 @@ pub struct Scope {
 pub const SUBJECT: &str = "{sub}";
 
 /// The areas whose operations have keys.
-const AREAS_WITH_KEYS: &[&str] =
-    &["cache", "config", "forms", "hosts", "json", "locks", "market", "pubsub", "ratelimit", "timeseries", "users"];
+const AREAS_WITH_KEYS: &[&str] = &[
+    "cache",
+    "config",
+    "forms",
+    "hosts",
+    "json",
+    "locks",
+    "market",
+    "pubsub",
+    "ratelimit",
+    "streams",
+    "timeseries",
+    "users",
+];
 
 impl Scope {
     /// # Errors

@@ -76,6 +76,7 @@ mod redis_topologies;
 mod schemathesis;
 mod serve;
 mod server;
+mod streams;
 mod swagger_ui;
 mod telemetry;
 mod timeseries;

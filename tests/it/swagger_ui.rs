@@ -18,6 +18,8 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("get_channel_presence", "", 409, "no default namespace shows presence"),
     ("count_channel_presence", "", 409, "no default namespace shows presence"),
     ("replace_book", "", 404, "The book of the other examples has orders"),
+    ("delete_stream_group", "", 404, "The group of the other examples is in use"),
+    ("publish_messages", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
     ("post_many_samples", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
 ];
 
