@@ -152,6 +152,8 @@ const KEYS: &[(&str, Keys)] = &[
     ("/ratelimit/enforce", Keys::CheckedByHandler),
     ("/ratelimit/{limiter}/{key}", Keys::InPath(&["{limiter}:{key}"])),
     ("/settlements/{type}", Keys::InPath(&["settlement:{type}"])),
+    ("/streams", Keys::CheckedByHandler),
+    ("/streams/{stream}", Keys::InPath(&["{stream}"])),
     ("/timeseries", Keys::CheckedByHandler),
     ("/timeseries/{key}", Keys::InPath(&["{key}"])),
     ("/trades", Keys::CheckedByHandler),
@@ -307,7 +309,7 @@ impl Reloader {
     /// The first [`ConfigError`]; the former configuration stays in force.
     pub fn reload(&self, config: Config) -> Result<Reloaded, ConfigError> {
         check_config(&config)?;
-        let follows = |name: &String| ratelimit::RELOADED.contains(&name.as_str());
+        let follows = |name: &String| [ratelimit::RELOADED, pubsub::RELOADED].concat().contains(&name.as_str());
         let mut applied = config.changed_since(&self.configs.borrow());
         applied.retain(follows);
         let mut waiting = config.changed_since(&self.started);

@@ -128,6 +128,7 @@ const AREAS_WITH_KEYS: &[&str] = &[
     "market",
     "pubsub",
     "ratelimit",
+    "streams",
     "timeseries",
     "trades",
     "users",

@@ -3,7 +3,7 @@
 //! One script per message assigns the offset, stores the message and publishes it, so that subscribers notice what they
 //! missed and read it from the log. The real-time capability serves the channels; every capability publishes through
 //! [`Events`]. Files: `namespace.rs` (what a channel keeps, and who may use it), `message.rs`, `presence.rs` (who is
-//! subscribed), `keys.rs`, `scripts.rs`.
+//! subscribed), `movements.rs` (wakes those that wait), `keys.rs`, `scripts.rs`.
 //!
 //! A position is a pair of epoch and offset. Offsets of one epoch are never used twice. A new epoch begins when Redis may
 //! have lost messages: after a restart, a failover, FLUSHALL, or the deletion of a channel's history. Then clients learn
@@ -13,12 +13,15 @@ mod channel_name;
 mod error;
 mod keys;
 mod message;
+mod movements;
 mod namespace;
 mod presence;
 mod scripts;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::value::Span;
@@ -27,6 +30,7 @@ pub use channel_name::ChannelName;
 pub use error::EventsError;
 use keys::ChannelKeys;
 pub use message::{Message, TagMap};
+pub use movements::Movements;
 pub use namespace::{Keep, Namespace, Permission, PubSubConfig};
 pub use presence::{Member, PresenceUpdate};
 pub(crate) use scripts::SCRIPTS;
@@ -65,27 +69,34 @@ pub struct HistoryRange {
 pub struct Events {
     redis: Redis,
     clock: Clock,
-    namespaces: Arc<[Arc<Namespace>]>,
+    /// A reload of the configuration replaces them.
+    namespaces: Arc<ArcSwap<Vec<Arc<Namespace>>>>,
 }
 
 impl Events {
     pub fn new(redis: Redis, clock: Clock, config: PubSubConfig) -> Self {
-        Self { redis, clock, namespaces: config.namespaces.into_iter().map(Arc::new).collect() }
+        Self { redis, clock, namespaces: Arc::new(ArcSwap::from_pointee(shared(config.namespaces))) }
     }
 
     /// The rules of every channel, in the order of the configuration.
-    pub fn namespaces(&self) -> &[Arc<Namespace>] {
-        &self.namespaces
+    pub fn namespaces(&self) -> Arc<Vec<Arc<Namespace>>> {
+        self.namespaces.load_full()
+    }
+
+    /// Replaces the rules of all channels, for every clone of this value.
+    pub fn replace_namespaces(&self, namespaces: Vec<Namespace>) {
+        self.namespaces.store(Arc::new(shared(namespaces)));
     }
 
     /// The rules of a channel: those with the most specific pattern.
     ///
     /// # Errors
     /// [`EventsError::UnknownChannel`] if no pattern matches.
-    pub fn namespace(&self, channel: &ChannelName) -> Result<&Arc<Namespace>, EventsError> {
-        let matching = self.namespaces.iter().filter(|namespace| namespace.pattern.matches(channel));
+    pub fn namespace(&self, channel: &ChannelName) -> Result<Arc<Namespace>, EventsError> {
+        let namespaces = self.namespaces.load();
+        let matching = namespaces.iter().filter(|namespace| namespace.pattern.matches(channel));
         let found = matching.max_by_key(|namespace| namespace.pattern.specificity());
-        found.ok_or_else(|| EventsError::UnknownChannel { channel: channel.clone() })
+        found.cloned().ok_or_else(|| EventsError::UnknownChannel { channel: channel.clone() })
     }
 
     /// The Redis channel of a channel.
@@ -145,7 +156,7 @@ impl Events {
         let mut decoders = Vec::with_capacity(items.len());
         for (channel, message) in items {
             let namespace = self.namespace(channel);
-            let mirror = namespace.as_ref().ok().and_then(|namespace| namespace.mirror.as_ref());
+            let mirror = namespace.as_ref().ok().and_then(|namespace| namespace.mirror.clone());
             let mut add = |channel: &ChannelName, namespace: &Namespace, token: Option<FencingToken>| {
                 let keys = ChannelKeys::new(self.redis.keys(), channel);
                 let fence = token.map(|token| self.redis.fence(keys.fence(), token));
@@ -153,8 +164,8 @@ impl Events {
                 let publication = Publication { keys: &keys, seen: &seen, channel, namespace, message, now: &now };
                 batch.call(scripts::publish(&publication, fence.as_ref()))
             };
-            let own = namespace.map(|namespace| add(channel, namespace, token));
-            let mirrored = mirror.map(|mirror| self.namespace(mirror).map(|namespace| add(mirror, namespace, None)));
+            let own = namespace.map(|namespace| add(channel, &namespace, token));
+            let mirrored = mirror.map(|mirror| self.namespace(&mirror).map(|namespace| add(&mirror, &namespace, None)));
             decoders.push((own, mirrored));
         }
         let mut answers = self.redis.run(batch).await?;
@@ -179,7 +190,7 @@ impl Events {
     pub async fn history(&self, channel: &ChannelName, range: HistoryRange) -> Result<History, EventsError> {
         let namespace = self.namespace(channel)?;
         let keys = ChannelKeys::new(self.redis.keys(), channel);
-        Ok(self.redis.call(scripts::history(&keys, namespace, range, &self.clock.redis_arg())).await?)
+        Ok(self.redis.call(scripts::history(&keys, &namespace, range, &self.clock.redis_arg())).await?)
     }
 
     /// Reads the newest messages of several channels in one round trip.
@@ -250,4 +261,8 @@ impl Events {
     pub fn timeout(&self) -> Duration {
         self.redis.command_timeout()
     }
+}
+
+fn shared(namespaces: Vec<Namespace>) -> Vec<Arc<Namespace>> {
+    namespaces.into_iter().map(Arc::new).collect()
 }

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod orderbook;
 pub mod pubsub;
 pub mod ratelimit;
+pub mod streams;
 pub mod timeseries;
 pub mod trades;
 
@@ -36,6 +37,7 @@ pub static FEATURES: &[&Feature] = &[
     &orderbook::FEATURE,
     &pubsub::FEATURE,
     &ratelimit::FEATURE,
+    &streams::FEATURE,
     &timeseries::FEATURE,
     &trades::FEATURE,
 ];

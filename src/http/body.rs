@@ -56,6 +56,23 @@ impl BodyStream {
         Ok(true)
     }
 
+    /// Collects a JSON body on a route whose other formats are streamed. The deadline of such a route is long, so each pause
+    /// in the body has its own limit.
+    ///
+    /// # Errors
+    /// `body-too-large` (413), and the errors of [`BodyStream::next`].
+    pub async fn collect(mut self, limit: usize, idle: Duration) -> Result<Vec<u8>, Problem> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = self.next(idle).await? {
+            if bytes.len() + piece.len() > limit {
+                let advice = format!("a JSON body must have at most {limit} bytes; the other formats have no limit");
+                return Err(Problem::new(&problem::BODY_TOO_LARGE).detail(advice));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
     async fn read(&mut self, idle: Duration) -> Result<Option<Bytes>, Problem> {
         loop {
             let frame = match tokio::time::timeout(idle, self.rest.frame()).await {

@@ -22,6 +22,7 @@ pub mod integer;
 mod json_messages;
 pub mod layer;
 pub mod legacy_prefix;
+pub mod lines;
 mod memory;
 pub mod middleware;
 pub mod negotiation;

@@ -1,6 +1,9 @@
-//! The form of a response that is a list: negotiated by the header `Accept`.
+//! The media type of a response, which its client chooses with `Accept` (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// JSON, one value per line.
+pub const NDJSON: &str = "application/x-ndjson";
 
 /// The cursor of the next page, for forms that cannot contain it.
 pub const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
@@ -20,39 +23,47 @@ pub enum Form {
 pub fn media_type(form: Form) -> HeaderValue {
     HeaderValue::from_static(match form {
         Form::Json => "application/json",
-        Form::Ndjson => "application/x-ndjson",
+        Form::Ndjson => NDJSON,
         Form::Csv => "text/csv; charset=utf-8",
     })
 }
 
-/// Chooses the offered form that the Accept header prefers: by weight, then by how specific the matching media range
-/// is. The first offer wins a tie, and is the default if none is acceptable.
+/// The offered form that the header prefers; see [`preferred`].
 pub fn accepted(headers: &HeaderMap, offers: &[Form]) -> Form {
-    let mut best = (Form::Json, (0.0, 0));
+    let name = |form: &Form| match form {
+        Form::Json => "application/json",
+        Form::Ndjson => NDJSON,
+        Form::Csv => "text/csv",
+    };
+    let names: Vec<&'static str> = offers.iter().map(name).collect();
+    let preferred = preferred(headers, &names);
+    offers.iter().copied().find(|form| name(form) == preferred).unwrap_or(Form::Json)
+}
+
+/// The offered media type that the header prefers: by weight, then by how specific the matching media range is. The first
+/// offer wins a tie, and is the default if none is acceptable.
+pub fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'static str {
+    let mut best = (offers.first().copied().unwrap_or_default(), (0.0, 0));
     for &offer in offers {
-        let liking = liking(headers, offer);
-        if liking > best.1 {
-            best = (offer, liking);
+        let preference = preference(headers, offer);
+        if preference > best.1 {
+            best = (offer, preference);
         }
     }
     best.0
 }
 
-/// The weight of the most specific media range that matches a form, and how specific it is.
-fn liking(headers: &HeaderMap, form: Form) -> (f32, u8) {
-    let (own, family) = match form {
-        Form::Json => ("application/json", "application/*"),
-        Form::Ndjson => ("application/x-ndjson", "application/*"),
-        Form::Csv => ("text/csv", "text/*"),
-    };
+/// The weight of the most specific media range that matches a media type, and how specific it is.
+fn preference(headers: &HeaderMap, offer: &str) -> (f32, u8) {
+    let family = offer.split('/').next().unwrap_or_default();
     let mut found = (0.0, 0);
     let ranges = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     for range in ranges.flat_map(|value| value.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
         let exactness = match media.as_str() {
-            media if media == own => 3,
-            media if media == family => 2,
+            media if media == offer => 3,
+            media if media.strip_suffix("/*") == Some(family) => 2,
             "*/*" => 1,
             _ => continue,
         };

@@ -139,13 +139,20 @@ pub struct Violation {
     pub detail: String,
 }
 
+/// What the client needs for its next attempt.
+#[derive(Clone, Copy, Debug)]
+enum Hint {
+    RetryAfter(Duration),
+    CurrentVersion(u64),
+}
+
 /// An error response.
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: &'static ProblemKind,
     detail: Option<Cow<'static, str>>,
     outcome: Option<Outcome>,
-    retry_after: Option<Duration>,
+    hint: Option<Hint>,
     violations: Vec<Violation>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -173,21 +180,16 @@ pub struct ProblemBody<'a> {
     pub outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// The version that the target has, if the request expected another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_version: Option<u64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub errors: &'a [Violation],
 }
 
 impl Problem {
     pub fn new(kind: &'static ProblemKind) -> Self {
-        Self {
-            kind,
-            detail: None,
-            outcome: None,
-            retry_after: None,
-            violations: Vec::new(),
-            headers: Vec::new(),
-            cause: None,
-        }
+        Self { kind, detail: None, outcome: None, hint: None, violations: Vec::new(), headers: Vec::new(), cause: None }
     }
 
     /// A text for the client. Never the text of an inner error.
@@ -205,7 +207,14 @@ impl Problem {
 
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
+        self.hint = Some(Hint::RetryAfter(after));
+        self
+    }
+
+    /// The version that the target has.
+    #[must_use]
+    pub fn current_version(mut self, version: u64) -> Self {
+        self.hint = Some(Hint::CurrentVersion(version));
         self
     }
 
@@ -307,6 +316,11 @@ impl Problem {
 
     /// The complete response to one request.
     pub fn render(&self, instance: &str, request_id: &str) -> Response {
+        let (retry_after, current_version) = match self.hint {
+            Some(Hint::RetryAfter(after)) => (Some(after), None),
+            Some(Hint::CurrentVersion(version)) => (None, Some(version)),
+            None => (None, None),
+        };
         let body = ProblemBody {
             type_uri: format!("{PROBLEM_PAGES}{}", self.kind.slug),
             title: self.kind.title,
@@ -316,7 +330,8 @@ impl Problem {
             code: self.kind.slug,
             request_id,
             outcome: self.outcome,
-            retry_after_ms: self.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            retry_after_ms: retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            current_version,
             errors: &self.violations,
         };
         // Strings, numbers and enums always serialise.
@@ -325,7 +340,7 @@ impl Problem {
         *response.status_mut() = self.kind.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(after) = self.retry_after {
+        if let Some(after) = retry_after {
             // Retry-After is in whole seconds; a shorter delay is rounded up.
             let seconds = after.as_millis().div_ceil(1_000).max(1);
             if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
@@ -380,18 +395,7 @@ impl From<RedisFault> for Problem {
             FaultKind::Internal => &INTERNAL,
         };
         let mut problem = Self::new(kind).detail(&fault).outcome(fault.outcome);
-        problem.retry_after = fault.retry_after;
+        problem.hint = fault.retry_after.map(Hint::RetryAfter);
         problem.caused_by(fault)
     }
-}
-/// An error and the chain of its sources, on one line.
-pub(super) fn causes(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }

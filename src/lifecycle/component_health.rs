@@ -48,6 +48,9 @@ pub struct ComponentMember {
     /// When the member is expected to leave that state, Unix milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<UnixMillis>,
+    /// When the service last heard from it, Unix milliseconds; absent if it only listens when asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard: Option<UnixMillis>,
 }
 
 /// A component as its feature last reported it.

@@ -221,7 +221,7 @@ fn part(kind: &StoredKind, Known { backend, has_module }: Known, wish: BackendPr
         ));
     }
     Component {
-        members: vec![ComponentMember { name: (*feature).to_owned(), state: backend.name(), until: None }],
+        members: vec![ComponentMember { name: (*feature).to_owned(), state: backend.name(), until: None, heard: None }],
         findings: findings.into_iter().map(Finding::degraded).collect(),
     }
 }

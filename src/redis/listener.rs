@@ -24,6 +24,8 @@ pub enum News<'a> {
     Message { channel: &'a str, payload: &'a [u8] },
     /// Redis denies the service the subscription to this channel, which is not repeated.
     Denied(&'a Key),
+    /// A probe arrived: a connection without messages is alive.
+    Probed,
     /// The connection is lost; until the channels are subscribed again, messages are missed.
     Lost,
 }
@@ -212,6 +214,7 @@ impl Listener<'_> {
         while let Ok(Some(message)) = tokio::time::timeout_at(deadline, self.messages.next()).await {
             let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
             if channel == self.probe.as_str() {
+                deliver(News::Probed);
                 return true;
             }
             deliver(News::Message { channel, payload });

@@ -35,6 +35,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("orderbooks", "orderbook"),
     ("rate_limit:", "ratelimit"),
     ("settlement:", "timeseries"),
+    ("streams:", INTERNAL),
     ("tape:", INTERNAL),
     ("trades_window", "trades"),
     ("trading:", "timeseries"),

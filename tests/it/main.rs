@@ -78,6 +78,7 @@ mod redis_topologies;
 mod schemathesis;
 mod serve;
 mod server;
+mod streams;
 mod swagger_ui;
 mod telemetry;
 mod timeseries;

@@ -37,8 +37,10 @@ recipes! {
     logins_are_limited: "login-limiter.md",
     meter_readings_are_loaded: "meter-ingest.md",
     tokens_are_minted_under_a_lock: "minting.md",
+    events_leave_a_database_once: "outbox.md",
     a_service_follows_the_orders_of_a_user: "own-orders.md",
     a_ticker_shows_every_price: "price-ticker.md",
+    a_view_of_events_resumes: "projection.md",
     tokens_are_used_once: "single-use-tokens.md",
 }
 

@@ -20,6 +20,8 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("acknowledge_alert", "", 404, "no alert fires"),
     ("get_inventory", "", 404, "no inventory was made"),
     ("replace_book", "", 404, "The book of the other examples has orders"),
+    ("delete_stream_group", "", 404, "The group of the other examples is in use"),
+    ("publish_messages", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
     ("post_many_samples", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
 ];
 

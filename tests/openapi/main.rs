@@ -355,7 +355,7 @@ fn the_document_is_small() {
     compressed.write_all(text.as_bytes()).expect("memory");
     let indented = serde_json::to_string_pretty(&document()).expect("JSON");
     let sizes = (indented.len(), compressed.finish().expect("memory").len());
-    // 450 kB and 60 kB for the first 130 operations; those of the market describe more.
+    // 450 kB and 60 kB for the first 130 operations; those of the market describe more, and typed events have schemas.
     let count = operations().len();
     assert!(sizes.0 < count * 3_600 && sizes.1 < count * 460, "{sizes:?} for {count} operations");
 }

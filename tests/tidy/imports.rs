@@ -67,6 +67,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::idempotent_operation",
             "http::integer",
             "http::layer",
+            "http::lines",
             "http::negotiation",
             "http::paced_body",
             "http::portable_json",

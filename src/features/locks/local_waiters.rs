@@ -99,7 +99,7 @@ impl LocalWaiters {
     /// Handles a message of the wake channel.
     pub(super) fn receive(&self, news: &News<'_>) {
         match news {
-            News::Lost | News::Denied(_) => {}
+            News::Lost | News::Denied(_) | News::Probed => {}
             News::Subscribed(_) => self.wake_all(),
             News::Message { payload, .. } => {
                 let text = String::from_utf8_lossy(payload);

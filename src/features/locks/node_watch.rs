@@ -72,7 +72,7 @@ impl NodeWatch {
                 component.findings.push(Finding { reason, ..finding });
             }
             let until = rest.map(|rest| self.clock.now() + i64::try_from(rest.as_millis()).unwrap_or_default());
-            component.members.push(ComponentMember { name: address.clone(), state, until });
+            component.members.push(ComponentMember { name: address.clone(), state, until, heard: None });
         }
         let voting = states.iter().filter(|state| matches!(state, Ok(Duration::ZERO))).count();
         let total = self.nodes.len();

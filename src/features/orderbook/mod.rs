@@ -5,8 +5,7 @@
 //! - `model.rs`, `identifier.rs`: requests and responses; `routes/`: the HTTP operations; `actor.rs`: for whom a caller acts.
 //! - `service.rs`: how every operation calls the scripts of a book. `placing.rs`: place, read, cancel. `amending.rs`: amend, and
 //!   cancel the orders of an owner. `batch.rs`. `listing.rs`: pages of orders. `filling.rs`: fills of the matching engine.
-//!   `snapshots.rs`: snapshots of levels. `state.rs`, `views.rs`: the best levels. `deltas.rs`: what changes, with long polling;
-//!   `movements.rs` wakes those that wait.
+//!   `snapshots.rs`: snapshots of levels. `state.rs`, `views.rs`: the best levels. `deltas.rs`: what changes, with long polling.
 //! - `rules.rs`: how the numbers of a book are read and printed. `record.rs`: orders as Redis keeps them. `checksum.rs`.
 //! - `directory.rs`: the list of books. `follower.rs`: ends expired orders and publishes changes, as `messages.rs` words them.
 //! - `scripts.rs`, `keys.rs`, `config.rs`, `error.rs`, `metrics.rs`.
@@ -41,7 +40,6 @@ mod listing;
 mod messages;
 mod metrics;
 mod model;
-mod movements;
 mod placing;
 mod record;
 mod routes;

@@ -44,7 +44,11 @@ pub(super) fn may(
         (Permission::Owner, Some(caller)) => {
             caller.subject().is_some_and(|subject| namespace.pattern.parameter("user", channel) == Some(subject))
         }
-        (Permission::Scope(scope), Some(caller)) => caller.may_access(scope, channel.as_str()),
+        (Permission::Scope(scope), Some(caller)) => {
+            // The channel of an event stream has dots instead of the colons of the stream, whose name is the key.
+            let stream = namespace.pattern.parameter("stream", channel).map(|name| name.replace('.', ":"));
+            caller.may_access(scope, stream.as_deref().unwrap_or(channel.as_str()))
+        }
     };
     if permissions.iter().any(grants) {
         return Ok(());

@@ -9,7 +9,7 @@ use crate::events::{Events, Namespace};
 
 /// Describes every namespace of the configuration as a channel, with the schemas of its events.
 pub fn describe_channels(events: &Events) -> String {
-    document(events.namespaces()).to_string()
+    document(&events.namespaces()).to_string()
 }
 
 fn document(namespaces: &[Arc<Namespace>]) -> Value {

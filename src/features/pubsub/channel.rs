@@ -6,20 +6,22 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::delivery::{Delivery, Position};
 use super::hub::{Hub, LocalSubscribers, Registration};
 use super::log_page::LogPage;
 use super::presence_digest::PresenceFeed;
-use super::ring::{Accepted, Found, RING, Ring};
+use super::ring::{Accepted, Found, RING, Ring, RingBudget};
 use crate::events::{ChannelName, Keep, Namespace};
 
 /// A channel with subscribers at this replica.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub name: ChannelName,
-    pub namespace: Arc<Namespace>,
+    /// A reload of the configuration replaces them.
+    rules: ArcSwap<Namespace>,
     state: Mutex<State>,
     loaded: Notify,
     /// One subscriber reads the log at a time; those that follow find its page in `pages`.
@@ -46,22 +48,42 @@ struct State {
     /// By thread.
     subscribers: Vec<(Arc<Hub>, Arc<LocalSubscribers>)>,
     next_id: u64,
+    /// When a client last used the ring.
+    used: Instant,
     /// Since when no client listens.
     idle_since: Option<Instant>,
 }
 
 impl Channel {
-    pub(super) fn new(name: ChannelName, namespace: Arc<Namespace>) -> Self {
+    pub(super) fn new(name: ChannelName, namespace: Arc<Namespace>, budget: Arc<RingBudget>) -> Self {
         let state = State {
             phase: Phase::Loading,
-            ring: Ring::default(),
+            ring: Ring::new(budget),
             early: Vec::new(),
             subscribers: Vec::new(),
             next_id: 0,
+            used: Instant::now(),
             idle_since: Some(Instant::now()),
         };
         let (loaded, log_reads) = (Notify::new(), tokio::sync::Mutex::default());
-        Self { name, namespace, state: Mutex::new(state), loaded, log_reads, presence: PresenceFeed::default() }
+        let (rules, presence) = (ArcSwap::new(namespace), PresenceFeed::default());
+        Self { name, rules, state: Mutex::new(state), loaded, log_reads, presence }
+    }
+
+    /// The rules of the channel.
+    pub(super) fn namespace(&self) -> Arc<Namespace> {
+        self.rules.load_full()
+    }
+
+    /// What the channel stores.
+    pub(super) fn keep(&self) -> Keep {
+        self.rules.load().keep
+    }
+
+    /// Replaces the rules. Returns whether the channel stores something else now, so that it must be read again.
+    pub(super) fn set_namespace(&self, namespace: Arc<Namespace>) -> bool {
+        let keep = namespace.keep;
+        self.rules.swap(namespace).keep != keep
     }
 
     /// Takes a message from Redis.
@@ -75,7 +97,7 @@ impl Channel {
             state.early.push(delivery);
             return Accepted::Early;
         }
-        let accepted = state.ring.accept(&delivery, self.namespace.keep != Keep::None);
+        let accepted = state.ring.accept(&delivery, self.keep() != Keep::None);
         match accepted {
             Accepted::Hole => {
                 state.phase = Phase::Loading;
@@ -95,7 +117,7 @@ impl Channel {
             state.ring.replace(epoch, top, messages);
         }
         state.phase = Phase::Live;
-        let is_stored = self.namespace.keep != Keep::None;
+        let is_stored = self.keep() != Keep::None;
         let early = std::mem::take(&mut state.early);
         for (at, delivery) in early.iter().enumerate() {
             if state.ring.accept(delivery, is_stored) == Accepted::Hole {
@@ -154,6 +176,7 @@ impl Channel {
         let id = state.next_id;
         state.next_id += 1;
         state.idle_since = None;
+        state.used = Instant::now();
         let known = state.subscribers.iter().find(|(known, _)| Arc::ptr_eq(known, hub));
         let local = known.map_or_else(Arc::default, |(_, local)| Arc::clone(local));
         if known.is_none() {
@@ -189,9 +212,25 @@ impl Channel {
         self.lock().note_news();
     }
 
+    /// When a client last found messages in the ring or joined, unless the ring is empty.
+    pub(super) fn ring_used(&self) -> Option<Instant> {
+        let state = self.lock();
+        (!state.ring.is_empty()).then_some(state.used)
+    }
+
+    /// Forgets the messages of the ring. Clients that are behind read the log.
+    pub(super) fn empty_ring(&self) {
+        self.lock().ring.empty();
+    }
+
     /// The messages behind a position, up to about `budget` bytes.
     pub(super) fn after(&self, position: &Position, budget: usize) -> Found {
-        self.lock().ring.after(position, budget)
+        let mut state = self.lock();
+        let found = state.ring.after(position, budget);
+        if matches!(found, Found::Messages(_)) {
+            state.used = Instant::now();
+        }
+        found
     }
 
     /// The offset of the oldest message of the ring; one more than the last offset if the ring is empty.
@@ -229,7 +268,7 @@ mod tests {
         let config = Config::with_overrides("").and_then(|config| config.section::<PubSubConfig>()).expect("valid");
         let name = ChannelName::parse(name).expect("a name");
         let namespace = config.namespaces.into_iter().find(|rule| rule.pattern.matches(&name)).expect("a namespace");
-        Arc::new(Channel::new(name, Arc::new(namespace)))
+        Arc::new(Channel::new(name, Arc::new(namespace), Arc::default()))
     }
 
     fn message(epoch: &str, offset: u64) -> Arc<Delivery> {

@@ -12,16 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
 use super::control::{ControlMessage, control_channel};
-use super::delivery::{Delivery, Position};
+use super::delivery::{Delivery, Position, parsed};
 use super::error::PubSubError;
 use super::hub::{Hub, Registration};
 use super::log_page::{LogPage, LogRead};
 use super::metrics::PubSubMetrics;
 use super::revocation::Revocations;
-use super::ring::{Accepted, RING};
+use super::ring::{Accepted, RingBudget};
 use super::sockets::Sockets;
+use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
-use crate::events::{CLEARED, ChannelName, Events, History, HistoryOrder, HistoryRange, Keep, Namespace};
+use crate::events::{CLEARED, ChannelName, Events, HistoryOrder, HistoryRange, Namespace};
 use crate::lifecycle::{Component, ComponentHealth, ComponentMember, Finding, Tasks};
 use crate::redis::{Key, ListenerChange, News, Redis};
 
@@ -35,10 +36,6 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(1);
 /// How long readiness shows a gap.
 const GAPS_SHOWN: Duration = Duration::from_secs(60);
-/// The most channels whose messages are read in one round trip.
-const LOADS: usize = 500;
-/// The pause before a failed read is repeated.
-const LOAD_PAUSE: Duration = Duration::from_millis(200);
 /// The most messages of one page of the log.
 const PAGE: usize = 100;
 /// How long a page of the log serves further subscribers.
@@ -58,7 +55,11 @@ pub(super) struct Channels {
     hubs: Mutex<HashMap<ThreadId, Arc<Hub>>>,
     changes: mpsc::UnboundedSender<ListenerChange>,
     loads: mpsc::UnboundedSender<Arc<Channel>>,
+    rings: Arc<RingBudget>,
     lost_since: Mutex<Option<Instant>>,
+    /// When the last message or probe arrived, Unix milliseconds.
+    heard: Mutex<Option<UnixMillis>>,
+    clock: Clock,
     is_stale: AtomicBool,
     component_health: ComponentHealth,
 }
@@ -85,6 +86,9 @@ impl Channels {
             // Not connected yet.
             lost_since: Mutex::new(Some(Instant::now())),
             is_stale: AtomicBool::new(false),
+            rings: Arc::default(),
+            heard: Mutex::default(),
+            clock: deps.clock.clone(),
         });
         let (listener, loader, sweeper) = (Arc::clone(&channels), Arc::clone(&channels), Arc::clone(&channels));
         let redis = deps.redis.state.clone();
@@ -108,7 +112,7 @@ impl Channels {
             // The receiver lives as long as the service.
             let _ = self.changes.send(ListenerChange::Subscribe(key));
             self.metrics.channels.inc();
-            Arc::new(Channel::new(name.clone(), Arc::clone(namespace)))
+            Arc::new(Channel::new(name.clone(), Arc::clone(namespace), Arc::clone(&self.rings)))
         });
         // While the channels are locked, so that it is not removed as idle.
         let id = channel.join(hub, registration);
@@ -204,20 +208,26 @@ impl Channels {
         stop: CancellationToken,
     ) {
         redis
-            .listen(&mut changed, stop, |news| match news {
-                News::Subscribed(keys) => {
-                    *self.lost() = None;
-                    self.set_stale(false);
-                    for key in keys {
-                        let channel = self.lock().get(key.as_str()).cloned();
-                        if let Some(channel) = channel {
-                            self.request_load(channel);
+            .listen(&mut changed, stop, |news| {
+                if matches!(news, News::Message { .. } | News::Probed) {
+                    *self.heard() = Some(self.clock.now());
+                }
+                match news {
+                    News::Subscribed(keys) => {
+                        *self.lost() = None;
+                        self.set_stale(false);
+                        for key in keys {
+                            let channel = self.lock().get(key.as_str()).cloned();
+                            if let Some(channel) = channel {
+                                self.request_load(channel);
+                            }
                         }
                     }
+                    News::Message { channel, payload } => self.receive(channel, payload),
+                    News::Denied(key) => self.deny(key),
+                    News::Lost => *self.lost() = Some(Instant::now()),
+                    News::Probed => {}
                 }
-                News::Message { channel, payload } => self.receive(channel, payload),
-                News::Denied(key) => self.deny(key),
-                News::Lost => *self.lost() = Some(Instant::now()),
             })
             .await;
     }
@@ -259,77 +269,39 @@ impl Channels {
             self.metrics.holes.inc();
             self.request_load(channel);
         }
+        if self.rings.is_exceeded() {
+            self.empty_rings();
+        }
     }
 
-    fn request_load(&self, channel: Arc<Channel>) {
-        // The receiver lives as long as the service.
-        let _ = self.loads.send(channel);
+    /// Empties the rings that were not used for the longest time until those of all channels are small enough.
+    fn empty_rings(&self) {
+        let open = self.list("");
+        let mut used: Vec<_> = open.iter().filter_map(|channel| Some((channel.ring_used()?, channel))).collect();
+        used.sort_unstable_by_key(|(used, _)| *used);
+        for (_, channel) in used {
+            if !self.rings.is_exceeded() {
+                break;
+            }
+            channel.empty_ring();
+        }
     }
 
-    /// Reads the newest messages of channels that were subscribed or miss messages, until `stop`.
-    async fn load(&self, mut to_load: mpsc::UnboundedReceiver<Arc<Channel>>, stop: CancellationToken) {
-        let mut batch: Vec<Arc<Channel>> = Vec::new();
-        loop {
-            let count = tokio::select! {
-                () = stop.cancelled() => return,
-                count = to_load.recv_many(&mut batch, LOADS) => count,
-            };
-            if count == 0 {
-                return;
-            }
-            batch.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-            batch.dedup_by(|one, other| Arc::ptr_eq(one, other));
-            let failed = self.load_batch(std::mem::take(&mut batch)).await;
-            if failed.is_empty() {
-                continue;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOAD_PAUSE) => {}
-            }
-            for channel in failed {
+    /// Takes the rules of every open channel again, and lets every connection check what it may still do.
+    pub(super) fn apply_rules(&self) {
+        for channel in self.list("") {
+            let changed = self.events.namespace(&channel.name).is_ok_and(|namespace| channel.set_namespace(namespace));
+            if changed {
+                channel.reload();
                 self.request_load(channel);
             }
         }
+        self.sockets.check_rights();
     }
 
-    /// Returns the channels that must be read again.
-    async fn load_batch(&self, batch: Vec<Arc<Channel>>) -> Vec<Arc<Channel>> {
-        let named: Vec<_> =
-            batch.iter().map(|channel| (channel.name.clone(), Arc::clone(&channel.namespace))).collect();
-        let Ok(histories) = self.events.newest(&named, RING).await else { return batch };
-        let mut failed = Vec::new();
-        for (channel, history) in batch.into_iter().zip(histories) {
-            let is_loaded = match history {
-                Ok(history) => self.take_newest(&channel, history).await,
-                Err(fault) => {
-                    tracing::debug!(%fault, channel = %channel.name, "could not read the newest messages");
-                    false
-                }
-            };
-            if !is_loaded {
-                failed.push(channel);
-            }
-        }
-        failed
-    }
-
-    async fn take_newest(&self, channel: &Arc<Channel>, history: History) -> bool {
-        let messages = match channel.namespace.keep {
-            Keep::Log => {
-                let mut messages = parsed(&history.messages);
-                messages.reverse();
-                messages
-            }
-            Keep::Latest => match self.events.latest(&channel.name).await {
-                Ok(latest) => parsed(&latest),
-                Err(_) => return false,
-            },
-            Keep::None => Vec::new(),
-        };
-        // The second read may contain messages that are newer than the first.
-        let top = messages.last().map_or(history.offset, |newest| newest.offset.max(history.offset));
-        channel.load(&history.epoch, top, messages)
+    pub(super) fn request_load(&self, channel: Arc<Channel>) {
+        // The receiver lives as long as the service.
+        let _ = self.loads.send(channel);
     }
 
     /// Unsubscribes from idle channels, delivers who joined and left, and reports the health, until `stop`.
@@ -349,7 +321,9 @@ impl Channels {
                 gaps = (count, Some(Instant::now()));
             }
             let has_gaps = gaps.1.is_some_and(|last| last.elapsed() < GAPS_SHOWN);
-            self.component_health.report("pubsub", health(lost, has_gaps));
+            self.metrics.ring_bytes.set(i64::try_from(self.rings.bytes()).unwrap_or(i64::MAX));
+            let heard = *self.heard();
+            self.component_health.report("pubsub", health(lost, has_gaps, heard));
             self.lock().retain(|name, channel| {
                 if channel.presence.release() {
                     channel.wake_all();
@@ -378,23 +352,21 @@ impl Channels {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn heard(&self) -> MutexGuard<'_, Option<UnixMillis>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lost(&self) -> MutexGuard<'_, Option<Instant>> {
         self.lost_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What readiness shows: messages may be late or missing, but requests are served.
-fn health(lost: Option<Duration>, has_gaps: bool) -> Component {
+fn health(lost: Option<Duration>, has_gaps: bool, heard: Option<UnixMillis>) -> Component {
     let state = if lost.is_some() { "lost" } else { "subscribed" };
-    let members = vec![ComponentMember { name: "subscriber".to_owned(), state, until: None }];
+    let members = vec![ComponentMember { name: "subscriber".to_owned(), state, until: None, heard }];
     let late = lost.map(|time| format!("real-time messages are late: not subscribed for {} s", time.as_secs()));
     let missing =
         has_gaps.then(|| "real-time messages were lost within the last minute: subscribers had gaps".to_owned());
     Component { members, findings: late.into_iter().chain(missing).map(Finding::degraded).collect() }
-}
-
-/// The messages as the log has them; those of other programs are left out.
-fn parsed(messages: &[String]) -> Vec<Arc<Delivery>> {
-    let parse = |text: &String| Delivery::parse(Bytes::copy_from_slice(text.as_bytes())).map(Arc::new);
-    messages.iter().filter_map(parse).collect()
 }

@@ -1,13 +1,14 @@
-//! Messages that are published as `CloudEvents`.
+//! Messages that are published or read as `CloudEvents`.
 //!
 //! Source: `CloudEvents` 1.0.2, sections 3.1 (attributes) and 3 of the JSON format (structured mode).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::error::PubSubError;
-use super::model::{PublishRequest, is_message_type, is_short};
+use super::event_types::EventData;
+use super::model::{PublishRequest, StoredMessage, is_message_type, is_short};
 use crate::events::TagMap;
 
 /// The media type of one event in structured mode.
@@ -82,5 +83,52 @@ impl CloudEvent {
             revision: None,
             version: None,
         })
+    }
+}
+
+/// A message of the history as a `CloudEvent`. Offset, epoch and version are extension attributes.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelStoredCloudEvent)]
+pub(super) struct StoredCloudEvent {
+    #[schema(example = "1.0")]
+    specversion: &'static str,
+    id: String,
+    /// The path of the channel.
+    #[schema(example = "/pubsub/market:events")]
+    source: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    /// The channel.
+    subject: String,
+    /// RFC 3339.
+    time: String,
+    datacontenttype: &'static str,
+    #[schema(value_type = EventData)]
+    data: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitionkey: Option<String>,
+    /// A decimal number: offsets are larger than the integers of `CloudEvents`.
+    offset: String,
+    epoch: String,
+    version: String,
+}
+
+impl From<StoredMessage> for StoredCloudEvent {
+    fn from(message: StoredMessage) -> Self {
+        let time = jiff::Timestamp::from_millisecond(message.timestamp).map(|time| time.to_string());
+        Self {
+            specversion: "1.0",
+            id: message.id,
+            source: format!("/pubsub/{}", message.channel),
+            event_type: message.message_type,
+            subject: message.channel,
+            time: time.unwrap_or_default(),
+            datacontenttype: "application/json",
+            data: message.data,
+            partitionkey: message.key,
+            offset: message.offset.to_string(),
+            epoch: message.epoch,
+            version: message.version,
+        }
     }
 }

@@ -127,6 +127,12 @@ pub(super) fn within<'a>(
     })
 }
 
+/// The messages as the log has them; those of other programs are left out.
+pub(super) fn parsed(messages: &[String]) -> Vec<Arc<Delivery>> {
+    let parse = |text: &String| Delivery::parse(Bytes::copy_from_slice(text.as_bytes())).map(Arc::new);
+    messages.iter().filter_map(parse).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,9 @@ problems! { PROBLEMS:
          lists the patterns.";
     EVENT_INVALID = "event-invalid", UNPROCESSABLE_ENTITY, "The event does not match the schema of its channel",
         "The channel carries a family of typed events. The problem lists what does not match. Nothing was published.";
+    MESSAGES_REFUSED = "messages-refused", UNPROCESSABLE_ENTITY, "The messages of the stream were refused",
+        "All messages of the stream were refused, or more than 1,000. The detail says how many messages were published, and what is wrong with \
+         the first one that was not. Give every message an id, fix the stream and send all of it again.";
     EVENT_SUPERSEDED = "event-superseded", CONFLICT, "A newer revision was published",
         "The channel has a message with this revision or a later one, so this message was not published.";
     CHANNEL_FULL = "channel-full", CONFLICT, "The channel keeps no further keys",
@@ -69,6 +72,9 @@ pub(super) enum PubSubError {
     PresenceDisabled { channel: ChannelName },
     #[error("`pubsub.token_secret` is not set")]
     TokensDisabled,
+    /// The data of the message has more bytes than `pubsub.message_limit`.
+    #[error("data must have at most {limit} bytes, got {size}")]
+    TooLarge { limit: usize, size: usize },
     /// A field violates a rule.
     #[error("{} {rule}", pointer.trim_start_matches('/'))]
     Invalid { pointer: String, rule: String },
@@ -91,6 +97,11 @@ impl From<PubSubError> for Problem {
         let kind = match &error {
             PubSubError::Events(EventsError::Redis(fault)) => return Self::from(fault.clone()),
             PubSubError::Invalid { pointer, rule } => return Self::body_field(pointer, rule),
+            PubSubError::TooLarge { limit, .. } => {
+                let rule = format!("must have at most {limit} bytes");
+                let problem = Self::new(&problem::BODY_TOO_LARGE).detail(&error).outcome(Outcome::NotApplied);
+                return problem.violation(Location::Body, "/data", rule);
+            }
             PubSubError::EventInvalid { violations } => {
                 let problem = Self::new(&EVENT_INVALID).detail(&error).outcome(Outcome::NotApplied);
                 let add = |problem: Self, (pointer, rule): &(String, String)| {

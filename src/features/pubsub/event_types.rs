@@ -4,11 +4,15 @@
 //! the publication. A new optional member is a new
 //! minor version; a changed meaning is a new message type.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::error::PubSubError;
@@ -17,7 +21,7 @@ use crate::http::extract::parse_json;
 
 /// A decimal number as text, such as `-3.42`: at most 38 digits, without an exponent.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = EventDecimal, value_type = String, pattern = r"^-?[0-9]{1,38}(\.[0-9]{1,38})?$", example = "3.42")]
+#[schema(as = ChannelEventDecimal, value_type = String, pattern = r"^-?[0-9]{1,38}(\.[0-9]{1,38})?$", example = "3.42")]
 pub(super) struct Decimal(String);
 
 impl<'de> Deserialize<'de> for Decimal {
@@ -45,7 +49,7 @@ macro_rules! events {
 
 events! {
     /// `OrderBookUpdate`: the best prices of an order book.
-    OrderBookUpdate as EventOrderBookUpdate {
+    OrderBookUpdate as ChannelEventOrderBookUpdate {
         symbol: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(value_type = Option<i64>)]
@@ -59,7 +63,7 @@ events! {
         volume: Decimal,
     }
     /// `PriceUpdate`: a new price.
-    PriceUpdate as EventPriceUpdate {
+    PriceUpdate as ChannelEventPriceUpdate {
         symbol: String,
         price: Decimal,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +72,7 @@ events! {
         change_percent: Decimal,
     }
     /// `TradeExecuted`: a trade.
-    TradeExecuted as EventTradeExecuted {
+    TradeExecuted as ChannelEventTradeExecuted {
         trade_id: String,
         symbol: String,
         price: Decimal,
@@ -80,7 +84,7 @@ events! {
         timestamp: Option<UnixMillis>,
     }
     /// `Created`, `Updated`, `Cancelled` and `Matched`: the state of an order.
-    OrderEvent as EventOrder {
+    OrderEvent as ChannelEventOrder {
         order_id: String,
         user_id: String,
         symbol: String,
@@ -96,7 +100,7 @@ events! {
         reason: Option<String>,
     }
     /// `HighMemoryUsage`, `RedisConnectionLost` and the other conditions: an alert, and since version 1.1 its end.
-    AlertEvent as EventAlert {
+    AlertEvent as ChannelEventAlert {
         severity: String,
         summary: String,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +119,7 @@ events! {
         status: Option<String>,
     }
     /// `OrderUpdate`, `TradeConfirmation`, `SettlementComplete` and `TokenMinted`: what concerns one user.
-    UserEvent as EventUser {
+    UserEvent as ChannelEventUser {
         amount: Decimal,
         timestamp: UnixMillis,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,15 +135,51 @@ events! {
     }
 }
 
+/// Schemas of the API document by name.
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
 /// One type of event: its name, the check of its data, and the schema of its data.
 struct EventType {
     name: &'static str,
     check: fn(&RawValue) -> Result<(), PubSubError>,
     schema: fn() -> RefOr<Schema>,
+    /// The name of its schema in the API document, and the schemas to which it refers.
+    component: fn(&mut Schemas) -> String,
 }
 
-const fn event<T: DeserializeOwned + PartialSchema>(name: &'static str) -> EventType {
-    EventType { name, check: is_a::<T>, schema: T::schema }
+const fn event<T: DeserializeOwned + ToSchema>(name: &'static str) -> EventType {
+    EventType { name, check: is_a::<T>, schema: T::schema, component: component::<T> }
+}
+
+fn component<T: ToSchema>(referred: &mut Schemas) -> String {
+    T::schemas(referred);
+    T::name().into_owned()
+}
+
+/// The data of a message in the API document: that of an event, or any JSON.
+pub(super) struct EventData;
+
+impl PartialSchema for EventData {
+    fn schema() -> RefOr<Schema> {
+        let known = FAMILIES.iter().flat_map(|(_, types)| types.iter());
+        let names: BTreeSet<String> = known.map(|known| (known.component)(&mut Vec::new())).collect();
+        let any = AnyOfBuilder::new().description(Some("The data of a typed event, or any JSON."));
+        let any = names.into_iter().fold(any, |any, name| any.item(Ref::from_schema_name(name)));
+        Schema::AnyOf(any.item(serde_json::Value::schema()).build()).into()
+    }
+}
+
+impl ToSchema for EventData {
+    fn name() -> Cow<'static, str> {
+        "ChannelEventData".into()
+    }
+
+    fn schemas(schemas: &mut Schemas) {
+        for known in FAMILIES.iter().flat_map(|(_, types)| types.iter()) {
+            let name = (known.component)(schemas);
+            schemas.push((name, (known.schema)()));
+        }
+    }
 }
 
 /// The families of events.

@@ -18,6 +18,7 @@ pub(super) struct PubSubMetrics {
     pub connections: IntGaugeVec,
     pub subscriptions: IntGauge,
     pub channels: IntGauge,
+    pub ring_bytes: IntGauge,
     /// By reason.
     pub gaps: IntCounterVec,
     pub skipped: IntCounter,
@@ -47,6 +48,8 @@ impl PubSubMetrics {
             connections: metrics.gauges("pubsub_connections", "Open real-time connections", &["transport"]),
             subscriptions: metrics.gauge("pubsub_subscriptions", "Subscriptions of the clients of this replica"),
             channels: metrics.gauge("pubsub_channels", "Channels to which this replica is subscribed"),
+            ring_bytes: metrics
+                .gauge("pubsub_ring_bytes", "The newest messages of all channels that this replica keeps, bytes"),
             gaps: metrics.counter("pubsub_gaps_total", "Gaps that clients were told of, by reason", &["reason"]),
             skipped: single("pubsub_skipped_total", "Messages that conflation left out"),
             holes: single("pubsub_holes_total", "Messages that arrived without their predecessor"),

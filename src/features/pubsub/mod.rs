@@ -1,12 +1,12 @@
 //! Real-time channels: publish messages, and receive them over WebSocket, Server-Sent Events or long polling.
 //!
 //! Files, in reading order:
-//! - `model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
+//! - `model.rs`, `admin_model.rs`: requests and responses; `routes/`: the HTTP operations; `websocket.rs`: the
 //!   native protocol, and `native_frames.rs`; `centrifugo/`: Centrifugo's; `sse.rs`: Server-Sent Events; `socket.rs`: the life of a WebSocket; `session.rs`: a connected client.
 //! - `service.rs`: publishing and reading. `access.rs`: who may do what. `event_types.rs`: the platform's typed events.
 //!   `cloud_event.rs`: messages that are published as `CloudEvents`.
 //! - `subscriber.rs`: the subscriptions of one connection; `subscription.rs`: one of them; `filter.rs`: filters on tags.
-//! - `channel.rs`: a channel at this replica. `ring.rs`: its newest messages; `log_page.rs`: older ones. `channels.rs`: all of them, fed by one subscribed
+//! - `channel.rs`: a channel at this replica. `ring.rs`: its newest messages; `log_page.rs`: older ones; `loader.rs` reads them. `channels.rs`: all of them, fed by one subscribed
 //!   connection. `presence.rs`: who is subscribed, and `presence_digest.rs`: who joined and left. `hub.rs`: wakes the connections of a thread. `delivery.rs`: a message in every wire format.
 //! - `asyncapi.rs`: the `AsyncAPI` document.
 //! - `sockets.rs`: the open connections and their limits. `control.rs`: messages to all replicas.
@@ -24,6 +24,7 @@
 //! - A message is encoded once for each wire format.
 
 mod access;
+mod admin_model;
 mod asyncapi;
 mod centrifugo;
 mod channel;
@@ -36,6 +37,7 @@ mod error;
 mod event_types;
 mod filter;
 mod hub;
+mod loader;
 mod log_page;
 mod metrics;
 mod model;
@@ -68,6 +70,9 @@ use crate::http::problem::{CALLER, INVALID_QUERY, JSON_BODY, OVERLOADED, Problem
 use error::{CHANNEL, CONNECT, PUBLISH};
 use service::PubSubService;
 
+/// The settings that follow a reloaded configuration.
+pub const RELOADED: &[&str] = &["pubsub.namespaces"];
+
 const READ: &str = "pubsub:read";
 const WRITE: &str = "pubsub:write";
 
@@ -81,8 +86,13 @@ pub static FEATURE: Feature = Feature {
     name: "pubsub",
     mount,
     access: &[
-        Access::scoped("POST", "/pubsub", WRITE).heavy().problems(&[CALLER, REDIS_WRITE, JSON_BODY]),
-        Access::scoped("POST", "/pubsub/{channel}", WRITE).fenced().problems(&[
+        Access::in_band("POST", "/pubsub").heavy().streaming().problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            &[&error::MESSAGES_REFUSED],
+        ]),
+        Access::in_band("POST", "/pubsub/{channel}").fenced().problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
@@ -146,7 +156,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let http: HttpConfig = deps.config.section()?;
-    let pubsub = PubSubService::new(deps, deps.config.section()?, http.cors_origins);
+    let pubsub = PubSubService::new(deps, deps.config.section()?, http);
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::publish_message))
         .routes(routes!(routes::publish_messages))

@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::delivery::Position;
 use super::error::PubSubError;
+use super::event_types::EventData;
 use crate::clock::UnixMillis;
 use crate::events::{ChannelName, Member, Message, Published, TagMap};
 use crate::http::batch_item::BatchItem;
@@ -58,7 +59,7 @@ pub(super) struct PublishRequest {
     #[schema(min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9_.\-]+$", example = "PriceUpdate")]
     pub message_type: String,
     /// Any JSON, or what the channel's schema requires.
-    #[schema(value_type = serde_json::Value)]
+    #[schema(value_type = EventData)]
     pub data: Box<RawValue>,
     /// Identifies the message: a repetition within five minutes is not published again. The service makes one if it is
     /// absent.
@@ -175,11 +176,24 @@ pub(super) struct BatchRequest {
     pub messages: Vec<BatchItem<PublishRequest>>,
 }
 
-/// One result per message, in their order.
-#[derive(Debug, Serialize, ToSchema)]
+/// What became of the messages of a batch or of a stream.
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = ChannelBatchReply)]
 pub(super) struct BatchReply {
+    /// The number of published messages.
+    pub published: u64,
+    /// The number of messages whose id was published before.
+    pub duplicates: u64,
+    /// One result per message, in their order. Of a stream: only those of the messages that were not published, at most
+    /// 1,000.
     pub results: Vec<BatchResult>,
+}
+
+impl BatchReply {
+    /// Counts a published message.
+    pub(super) fn count(&mut self, published: &PublishReply) {
+        *if published.duplicate { &mut self.duplicates } else { &mut self.published } += 1;
+    }
 }
 
 /// The result of one message: its position, or an error.
@@ -188,11 +202,23 @@ pub(super) struct BatchReply {
 pub(super) struct BatchResult {
     /// The status that the message would have as a request of its own.
     pub status: u16,
+    /// The line of the message in a stream, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<PublishReply>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
 }
+
+/// One message per line, as in a batch.
+#[derive(ToSchema)]
+#[schema(as = ChannelMessageLines, value_type = String)]
+#[expect(dead_code, reason = "described here, read line by line by load.rs")]
+#[schema(
+    example = "{\"channel\":\"market:prices\",\"message_type\":\"PriceUpdate\",\"key\":\"ENERGY\",\"data\":{\"symbol\":\"ENERGY\",\"price\":\"3.42\",\"change_percent\":\"0.4\"}}\n"
+)]
+pub(super) struct MessageLines(String);
 
 /// A part of the history.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -275,7 +301,7 @@ pub(super) struct HistoryReply {
 }
 
 /// A message as subscribers receive it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = ChannelMessage)]
 pub(super) struct StoredMessage {
     pub offset: u64,
@@ -285,7 +311,7 @@ pub(super) struct StoredMessage {
     pub id: String,
     pub channel: String,
     pub message_type: String,
-    #[schema(value_type = serde_json::Value)]
+    #[schema(value_type = EventData)]
     pub data: Box<RawValue>,
     pub version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -314,84 +340,4 @@ pub(super) struct PresenceReply {
     /// The connections; absent in statistics, and if there are more than 1,000 or more than 128 KiB of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<Member>>,
-}
-
-/// The rules of a namespace.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChannelNamespace)]
-pub(super) struct NamespaceInfo {
-    /// Parameters such as `{symbol}` match one segment.
-    pub pattern: String,
-    /// `log`, `latest` or `none`.
-    pub keep: &'static str,
-    pub history_size: usize,
-    pub history_ttl_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub schema: Option<String>,
-    pub subscribe: Vec<String>,
-    pub publish: Vec<String>,
-    pub presence: bool,
-}
-
-/// The namespaces of the configuration.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChannelNamespaces)]
-pub(super) struct NamespacesReply {
-    pub items: Vec<NamespaceInfo>,
-}
-
-/// A channel with subscribers at this replica.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChannelInfo)]
-pub(super) struct ChannelInfo {
-    #[schema(value_type = String)]
-    pub channel: ChannelName,
-    /// The subscribers at this replica.
-    pub subscribers: usize,
-}
-
-/// The channels with subscribers at this replica.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChannelList)]
-pub(super) struct ChannelsReply {
-    pub items: Vec<ChannelInfo>,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ChannelsQuery {
-    /// The prefix of the channels.
-    #[serde(default)]
-    #[param(required = false, max_length = 200)]
-    pub prefix: String,
-}
-
-/// A channel token to issue.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ChannelTokenRequest)]
-#[schema(example = json!({ "channels": ["market:events"], "subject": "user-7", "ttl_ms": 3_600_000 }))]
-pub(super) struct TokenRequest {
-    /// Up to 32 names of channels, or prefixes that end with `*`.
-    #[schema(min_items = 1, max_items = 32)]
-    pub channels: Vec<String>,
-    /// The subject whose connections may use the token; any if absent.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 256)]
-    pub subject: Option<String>,
-    /// The life of the token, milliseconds.
-    #[serde(deserialize_with = "integer::unsigned")]
-    #[schema(minimum = 1_000, maximum = 86_400_000)]
-    pub ttl_ms: u64,
-}
-
-/// A channel token.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChannelTokenReply)]
-pub(super) struct TokenReply {
-    /// A JSON Web Token.
-    pub token: String,
-    /// Unix milliseconds.
-    pub expires_at: UnixMillis,
 }

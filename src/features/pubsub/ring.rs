@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::delivery::{Delivery, Position, within};
 
@@ -9,11 +10,28 @@ use super::delivery::{Delivery, Position, within};
 pub(super) const RING: usize = 128;
 /// ... and their most bytes. With the largest messages a ring has sixteen of them.
 const RING_BYTES: usize = 2 << 20;
+/// The most bytes of the rings of all channels of this replica.
+const ALL_RINGS_BYTES: usize = 64 << 20;
 /// The most keys of which the newest message is kept for subscribers that skip messages.
 const LATEST: usize = 1_000;
 
-/// The newest messages of a channel, and the newest of each key.
+/// The bytes of the rings of all channels.
 #[derive(Debug, Default)]
+pub(super) struct RingBudget(AtomicUsize);
+
+impl RingBudget {
+    /// Whether rings must be emptied.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > ALL_RINGS_BYTES
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The newest messages of a channel, and the newest of each key.
+#[derive(Debug)]
 pub(super) struct Ring {
     epoch: Box<str>,
     /// The last offset.
@@ -21,6 +39,7 @@ pub(super) struct Ring {
     /// The newest messages, without a hole, ending with `top`.
     messages: VecDeque<Arc<Delivery>>,
     bytes: usize,
+    budget: Arc<RingBudget>,
     /// The newest message of each key.
     latest: HashMap<Box<str>, Arc<Delivery>>,
 }
@@ -50,6 +69,27 @@ pub(super) enum Accepted {
 }
 
 impl Ring {
+    pub(super) fn new(budget: Arc<RingBudget>) -> Self {
+        let (messages, latest) = (VecDeque::new(), HashMap::new());
+        Self { epoch: Box::default(), top: 0, messages, bytes: 0, budget, latest }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Forgets the messages, but not the newest of each key.
+    pub(super) fn empty(&mut self) {
+        self.messages = VecDeque::new();
+        self.resize(0);
+    }
+
+    fn resize(&mut self, bytes: usize) {
+        self.budget.0.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+
     pub(super) fn position(&self) -> Position {
         Position { epoch: self.epoch.clone(), offset: self.top }
     }
@@ -81,13 +121,14 @@ impl Ring {
             self.latest.insert(key, Arc::clone(&delivery));
         }
         self.top = delivery.offset;
-        self.bytes += delivery.size();
+        let mut bytes = self.bytes + delivery.size();
         self.messages.push_back(delivery);
-        while self.messages.len() > RING || (self.bytes > RING_BYTES && self.messages.len() > 1) {
+        while self.messages.len() > RING || (bytes > RING_BYTES && self.messages.len() > 1) {
             if let Some(oldest) = self.messages.pop_front() {
-                self.bytes -= oldest.size();
+                bytes -= oldest.size();
             }
         }
+        self.resize(bytes);
     }
 
     /// Begins again with the newest messages of the log. Only those without a hole before `top` are of use.
@@ -97,18 +138,17 @@ impl Ring {
             self.epoch = epoch.into();
         }
         self.messages.clear();
-        self.bytes = 0;
+        self.resize(0);
         for delivery in messages {
             let follows = self.messages.back().is_none_or(|last| last.offset + 1 == delivery.offset);
             if !follows {
                 self.messages.clear();
-                self.bytes = 0;
+                self.resize(0);
             }
             self.push(delivery);
         }
         if self.messages.back().is_some_and(|last| last.offset != top) {
-            self.messages.clear();
-            self.bytes = 0;
+            self.empty();
         }
         self.top = top;
     }
@@ -139,5 +179,11 @@ impl Ring {
         let mut newest: Vec<_> = self.latest.values().filter(is_new).cloned().collect();
         newest.sort_unstable_by_key(|delivery| delivery.offset);
         (newest, self.position())
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.resize(0);
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::access::{Verb, may};
 use super::channel_token::ChannelTokens;
@@ -19,6 +21,8 @@ use super::sockets::Sockets;
 use super::subscriber::{Subscribed, Subscriber};
 use super::subscription::{Delivering, Event};
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::events::{ChannelName, Events, EventsError, HistoryOrder, HistoryRange, Message, Namespace, PubSubConfig};
 use crate::http::auth::Principal;
@@ -42,10 +46,14 @@ pub(super) struct PubSubService {
     pub phase: Phase,
     /// The origins whose pages may connect.
     pub origins: Vec<String>,
+    /// The most bytes of a JSON body.
+    pub body_limit: usize,
+    /// The longest pause in a streamed body.
+    pub body_idle: Duration,
 }
 
 impl PubSubService {
-    pub(super) fn new(deps: &Deps, config: PubSubConfig, origins: Vec<String>) -> Arc<Self> {
+    pub(super) fn new(deps: &Deps, config: PubSubConfig, http: HttpConfig) -> Arc<Self> {
         let namespaces = config.namespaces.iter().map(|namespace| namespace.pattern.as_str());
         let metrics = PubSubMetrics::new(&deps.metrics, namespaces);
         let sockets = Sockets::new(config.max_sockets, config.sockets_per_caller);
@@ -53,10 +61,13 @@ impl PubSubService {
         let presence = Presence::new(deps.events.clone(), redis.clone(), deps.clock.clone());
         let writer = Arc::clone(&presence);
         deps.tasks.plan("pubsub.presence", |stop| writer.run(stop));
+        let channels = Channels::new(deps, metrics.clone(), &sockets);
+        let (ruled, configs) = (Arc::clone(&channels), deps.configs.subscribe());
+        deps.tasks.plan("pubsub.rules", |stop| follow(ruled, configs, stop));
         Arc::new(Self {
             presence,
             tokens: config.token_secret.as_ref().map(|secret| ChannelTokens::new(secret.expose())),
-            channels: Channels::new(deps, metrics.clone(), &sockets),
+            channels,
             sockets,
             redis,
             config,
@@ -65,7 +76,9 @@ impl PubSubService {
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
             phase: deps.phase.clone(),
-            origins,
+            origins: http.cors_origins,
+            body_limit: http.body_limit.as_usize(),
+            body_idle: http.body_idle_timeout.duration(),
         })
     }
 
@@ -78,9 +91,9 @@ impl PubSubService {
         caller: Option<&Principal>,
         verb: Verb,
         channel: &ChannelName,
-    ) -> Result<&Arc<Namespace>, PubSubError> {
+    ) -> Result<Arc<Namespace>, PubSubError> {
         let namespace = self.events.namespace(channel)?;
-        may(caller, verb, channel, namespace, false)?;
+        may(caller, verb, channel, &namespace, false)?;
         Ok(namespace)
     }
 
@@ -107,9 +120,9 @@ impl PubSubService {
     ) -> Result<Message, PubSubError> {
         let namespace = self.require(caller, Verb::Publish, channel)?;
         let limit = self.config.message_limit.as_usize();
-        if request.data.get().len() > limit {
-            let rule = format!("must have at most {limit} bytes, got {}", request.data.get().len());
-            return Err(PubSubError::invalid("/data", rule));
+        let size = request.data.get().len();
+        if size > limit {
+            return Err(PubSubError::TooLarge { limit, size });
         }
         let message = request.into_message()?;
         if let Some(family) = &namespace.schema {
@@ -162,8 +175,9 @@ impl PubSubService {
             Err(EventsError::Redis(_)) => "failed",
             Err(EventsError::UnknownChannel { .. } | EventsError::TooManyKeys { .. }) => "refused",
         };
-        let namespace = self.events.namespace(channel).map_or("", |namespace| namespace.pattern.as_str());
-        self.metrics.published.with_label_values(&[namespace, outcome]).inc();
+        let namespace = self.events.namespace(channel).ok();
+        let pattern = namespace.as_ref().map_or("", |namespace| namespace.pattern.as_str());
+        self.metrics.published.with_label_values(&[pattern, outcome]).inc();
     }
 
     /// Sends an order to the connections of all replicas, and records who gave it.
@@ -287,6 +301,21 @@ impl PubSubService {
         let raw = |delivery: &Arc<super::delivery::Delivery>| RawValue::from_string(delivery.text().to_string()).ok();
         let items = messages.iter().filter_map(raw).collect();
         Ok(HistoryReply { items, offset: position.offset, epoch: position.epoch.into(), recovered, next_cursor })
+    }
+}
+
+/// Applies the namespaces of each reloaded configuration until `stop`. Other settings need a restart.
+async fn follow(channels: Arc<Channels>, mut configs: watch::Receiver<Config>, stop: CancellationToken) {
+    while let Some(Ok(())) = stop.run_until_cancelled(configs.changed()).await {
+        let section = configs.borrow_and_update().section::<PubSubConfig>();
+        match section {
+            Ok(section) => {
+                channels.events.replace_namespaces(section.namespaces);
+                channels.apply_rules();
+            }
+            // Unexpected: a reload validates the configuration first.
+            Err(error) => tracing::error!(%error, "invalid namespaces ignored: the previous ones stay in force"),
+        }
     }
 }
 

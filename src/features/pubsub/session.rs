@@ -21,6 +21,17 @@ const COMMAND_BURST: f64 = 200.0;
 /// ... and per second in the long run.
 const COMMAND_RATE: f64 = 50.0;
 
+/// Why the service ends a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The channel token has ended.
+    Expired,
+    /// The rules do not permit it any more.
+    Forbidden,
+    /// An operator ended it.
+    Revoked,
+}
+
 /// A connected client.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -83,7 +94,7 @@ impl Session {
             return Err(refused());
         }
         if !is_known {
-            let shown = self.subscriber.channels().filter(|channel| channel.namespace.presence);
+            let shown = self.subscriber.channels().filter(|channel| channel.namespace().presence);
             let shown: Vec<_> = shown.map(|channel| channel.name.clone()).collect();
             for channel in &shown {
                 self.attend(channel);
@@ -130,7 +141,7 @@ impl Session {
     ) -> Result<Subscribed, PubSubError> {
         let ends = token.map(|token| self.verify(token, channel)).transpose()?;
         let namespace = self.pubsub.events.namespace(channel)?;
-        may(self.principal(), Verb::Subscribe, channel, namespace, ends.is_some())?;
+        may(self.principal(), Verb::Subscribe, channel, &namespace, ends.is_some())?;
         if delivering.presence && !namespace.presence {
             return Err(PubSubError::PresenceDisabled { channel: channel.clone() });
         }
@@ -233,15 +244,18 @@ impl Session {
         self.pubsub.presence(channel, is_list).await
     }
 
-    /// Carries out the orders of operators: returns the channels whose subscriptions are over, or `None` if the connection
-    /// is.
-    pub(super) fn obey(&mut self) -> Option<Vec<ChannelName>> {
+    /// Carries out the orders of operators, and checks the rights of the client if the rules have changed: returns the
+    /// channels whose subscriptions are over, or `None` if the connection is.
+    pub(super) fn obey(&mut self) -> Option<Vec<(ChannelName, Ended)>> {
         let mut ended = Vec::new();
         for order in self.handle.take_orders() {
             let channel = order.channel?;
             if self.subscriber.unsubscribe(&channel) {
-                ended.push(channel);
+                ended.push((channel, Ended::Revoked));
             }
+        }
+        if self.handle.take_check_of_rights() {
+            ended.extend(self.end_forbidden().into_iter().map(|channel| (channel, Ended::Forbidden)));
         }
         Some(ended)
     }
@@ -260,7 +274,7 @@ impl Session {
     /// Checks the rights of the client, including those of the token of a subscription.
     fn require(&self, verb: Verb, channel: &ChannelName) -> Result<(), PubSubError> {
         let has_token = self.by_token.iter().any(|(known, _)| known == channel);
-        may(self.principal(), verb, channel, self.pubsub.events.namespace(channel)?, has_token)
+        may(self.principal(), verb, channel, &*self.pubsub.events.namespace(channel)?, has_token)
     }
 }
 

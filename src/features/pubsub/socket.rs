@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 use super::error::SOCKET_UPGRADE_REQUIRED;
 use super::service::PubSubService;
-use super::session::Session;
+use super::session::{Ended, Session};
 use super::subscription::Event;
 use crate::events::ChannelName;
 use crate::http::auth::{Caller, check_origin};
@@ -62,15 +62,6 @@ pub(super) enum CloseReason {
     Slow,
     /// An operator disconnected the client.
     Disconnected,
-}
-
-/// Why the service ends a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The channel token has ended.
-    Expired,
-    /// An operator ended it.
-    Revoked,
 }
 
 /// A protocol on a WebSocket.
@@ -231,7 +222,7 @@ impl<P: Protocol> Connection<P> {
                     self.session.subscriber.collect(WRITE_BUFFER, &mut self.events).await;
                     let events = std::mem::take(&mut self.events);
                     let mut frames: Vec<_> =
-                        ended.iter().map(|channel| self.protocol.unsubscribed(channel, Ended::Revoked)).collect();
+                        ended.iter().map(|(channel, why)| self.protocol.unsubscribed(channel, *why)).collect();
                     let messages = events.iter().filter_map(|event| self.protocol.encode(&mut self.session, event));
                     frames.extend(messages);
                     delivered.inc_by(u64::try_from(events.len()).unwrap_or_default());

@@ -1,6 +1,7 @@
 //! The open real-time connections of this replica: their limits, and who they are.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntGauge;
@@ -34,17 +35,24 @@ pub(super) struct SocketHandle {
     pub client: String,
     subject: Mutex<String>,
     orders: Mutex<Vec<Order>>,
+    must_check_rights: AtomicBool,
     signal: Arc<Signal>,
 }
 
 impl SocketHandle {
     pub(super) fn new(client: String, subject: &str, signal: Arc<Signal>) -> Arc<Self> {
-        Arc::new(Self { client, subject: Mutex::new(subject.to_owned()), orders: Mutex::default(), signal })
+        let (orders, must_check_rights) = (Mutex::default(), AtomicBool::new(false));
+        Arc::new(Self { client, subject: Mutex::new(subject.to_owned()), orders, must_check_rights, signal })
     }
 
     /// Replaces the subject, which is known when the client sends its credential.
     pub(super) fn set_subject(&self, subject: &str) {
         subject.clone_into(&mut self.subject.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether the rights of the connection must be checked, since the rules changed after the last call.
+    pub(super) fn take_check_of_rights(&self) -> bool {
+        self.must_check_rights.swap(false, Ordering::AcqRel)
     }
 
     /// The orders since the last call.
@@ -102,6 +110,15 @@ impl Sockets {
                 handle.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order.clone());
                 handle.signal.fire();
             }
+        }
+    }
+
+    /// Lets every connection check its rights.
+    pub(super) fn check_rights(&self) {
+        let handles: Vec<_> = self.lock().handles.values().cloned().collect();
+        for handle in handles {
+            handle.must_check_rights.store(true, Ordering::Release);
+            handle.signal.fire();
         }
     }
 

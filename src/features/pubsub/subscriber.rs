@@ -73,7 +73,7 @@ impl Subscriber {
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(PubSubError::TooManySubscriptions { limit: MAX_SUBSCRIPTIONS });
         }
-        let namespace = Arc::clone(self.channels.events.namespace(name)?);
+        let namespace = self.channels.events.namespace(name)?;
         let registration = Arc::new(Registration::new(Arc::clone(&self.signal)));
         let (channel, id) = self.channels.join(name, &namespace, &self.hub, Arc::clone(&registration));
         self.channels.metrics.subscriptions.inc();
@@ -241,7 +241,7 @@ impl Joined {
             return Ok(Subscribed { position: now, recovered: None, messages: Vec::new() });
         };
         let is_too_old =
-            subscription.channel.namespace.keep == Keep::Log && now.offset.saturating_sub(since.offset) > MAX_RECOVERED;
+            subscription.channel.keep() == Keep::Log && now.offset.saturating_sub(since.offset) > MAX_RECOVERED;
         if !now.reaches(&since) || is_too_old {
             subscription.position = now.clone();
             return Ok(Subscribed { position: now, recovered: Some(false), messages: Vec::new() });

@@ -177,11 +177,11 @@ impl Subscription {
                 self.add(messages, events);
                 Ok(matches!(self.channel.after(&self.position, 0), Found::UpToDate))
             }
-            Found::Behind if self.channel.namespace.keep == Keep::Latest => {
+            Found::Behind if self.channel.keep() == Keep::Latest => {
                 self.deliver_latest(channels, events);
                 Ok(true)
             }
-            Found::Behind if self.channel.namespace.keep == Keep::Log => {
+            Found::Behind if self.channel.keep() == Keep::Log => {
                 let page = channels.read_log(&self.channel, &self.position).await?;
                 if page.epoch != self.position.epoch {
                     self.gap(
@@ -210,7 +210,7 @@ impl Subscription {
             }
             Found::NewEpoch(position) => {
                 let mut to = position.offset;
-                if self.channel.namespace.keep == Keep::Log {
+                if self.channel.keep() == Keep::Log {
                     // The ring may not reach back to the beginning of the epoch.
                     let start = Position { epoch: position.epoch.clone(), offset: 0 };
                     let page = channels.read_log(&self.channel, &start).await?;

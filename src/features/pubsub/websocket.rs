@@ -17,8 +17,8 @@ use super::native_frames::{
 };
 use super::presence_digest::PresenceDigest;
 use super::service::PubSubService;
-use super::session::Session;
-use super::socket::{self, CloseReason, Ended, Protocol};
+use super::session::{Ended, Session};
+use super::socket::{self, CloseReason, Protocol};
 use super::subscription::{Delivering, Event};
 use crate::events::{ChannelName, HistoryOrder};
 use crate::http::auth::Caller;
@@ -97,6 +97,7 @@ impl Protocol for Native {
     fn unsubscribed(&self, channel: &ChannelName, why: Ended) -> Utf8Bytes {
         let code = match why {
             Ended::Expired => "expired",
+            Ended::Forbidden => "forbidden",
             Ended::Revoked => "revoked",
         };
         json(&Notice::Unsubscribed { channel, code })

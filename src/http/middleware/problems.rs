@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 
 use super::RequestContext;
-use crate::http::problem::{self, Problem, causes};
+use crate::http::problem::{self, Problem};
 use crate::redis::Outcome;
 use crate::telemetry::episodes;
 
@@ -63,4 +63,16 @@ pub(super) fn panicked(context: &RequestContext) -> Problem {
         method = %context.method, path = context.path(), request_id = context.id.as_str(), "handler panicked",
     );
     Problem::new(&problem::INTERNAL).outcome(Outcome::Unknown)
+}
+
+/// An error and the chain of its sources, on one line.
+fn causes(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
 }

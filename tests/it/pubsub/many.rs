@@ -108,6 +108,56 @@ async fn a_thousand_reconnections_recover_each_message_once() {
     }
 }
 
+/// How often clients that recover make the service call scripts: `missed` messages, with `sockets` clients at once.
+async fn scripts_of_recovery(missed: u64, sockets: usize) -> u64 {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    let begin = app.post("/pubsub/market:events", price(0)).await.expect(201).json();
+    let since = json!({ "epoch": begin["epoch"], "offset": begin["offset"] });
+    // The channel stays open at this replica while the others are away.
+    let mut witness = Socket::open(&mut app).await;
+    witness.subscribe("market:events").await;
+    let messages = (1..=missed).map(|at| {
+        let mut message = price(at);
+        message["channel"] = json!("market:events");
+        message
+    });
+    app.post("/pubsub", json!({ "messages": messages.collect::<Vec<_>>() })).await.expect(200);
+    for _ in 0..missed {
+        witness.event().await;
+    }
+    let mut clients = Vec::new();
+    for _ in 0..sockets {
+        clients.push(Socket::open(&mut app).await);
+    }
+    let calls = |app: &TestApp| {
+        let info: String = app.redis().command(&["INFO", "commandstats"]);
+        let line = info.lines().find(|line| line.starts_with("cmdstat_evalsha:")).expect("a line").to_owned();
+        let count = line.split(['=', ',']).nth(1).expect("a count");
+        count.parse::<u64>().expect("a number")
+    };
+    let before = calls(&app);
+    let command = json!({ "id": 1, "cmd": "subscribe", "channel": "market:events", "since": since });
+    for client in &mut clients {
+        client.send(&command).await;
+    }
+    for client in &mut clients {
+        let reply = client.event().await["ok"].clone();
+        assert_eq!(reply["recovered"], true, "{reply}");
+        assert_eq!(reply["messages"].as_array().map(Vec::len), Some(usize::try_from(missed).expect("few")));
+    }
+    calls(&app) - before
+}
+
+#[tokio::test]
+async fn clients_that_reconnect_together_share_the_reads_of_the_log() {
+    assert_eq!(scripts_of_recovery(50, 300).await, 0, "the ring has the messages");
+    // Two pages of the log are before the ring.
+    let begun = Instant::now();
+    let calls = scripts_of_recovery(250, 300).await;
+    let seconds = begun.elapsed().as_secs() + 1;
+    assert!(calls >= 2 && calls <= 2 * seconds, "{calls} reads in {seconds} s");
+}
+
 #[tokio::test]
 async fn thousands_of_channels_are_subscribed_once_and_again_after_a_cut() {
     const SOCKETS: usize = 100;

@@ -126,9 +126,12 @@ impl Case<'_> {
     async fn centrifugo(&self, app: &mut TestApp, transport: Transport) -> Outcome {
         let mut socket = Socket::connect(&format!("ws://{}/connection/websocket", app.serve())).await;
         let connect = json!({ "id": 1, "connect": { "token": self.credential.unwrap_or_default() } });
-        let connected = socket.command(connect).await;
-        if connected["error"]["code"] == 109 {
-            return Unauthenticated;
+        socket.send(&connect).await;
+        match socket.next().await {
+            Ok(connected) if connected["error"]["code"] == 109 => return Unauthenticated,
+            Ok(connected) => assert!(connected["connect"]["client"].is_string(), "{connected}"),
+            Err(3500) => return Unauthenticated,
+            Err(other) => panic!("closed with {other}"),
         }
         let parameters = json!({ "channel": self.channel });
         let command = if self.publishes {
@@ -172,12 +175,17 @@ async fn all_transports_decide_alike() {
     let mut app = TestApp::builder().config(&auth).config(&keys).admin_key().system_clock().spawn().await;
     let now = app.clock().now() / 1_000;
     let token = |subject: &str, ends: i64| platform_token(&json!({ "sub": subject, "role": null, "exp": ends }));
+    let revoked = platform_token(&json!({ "sub": "rob", "role": null, "exp": now + 600, "iat": now - 100 }));
+    let order = json!({ "subject": "rob", "revoke": true }).to_string();
+    let headers = [("x-api-key", ADMIN_KEY), ("content-type", "application/json")];
+    app.send(Method::POST, "/pubsub/disconnect", &headers, order).await.expect(204);
     let (ann, bob, expired) = (token("ann", now + 600), token("bob", now + 600), token("ann", now - 100));
     let channels = ["market:events", "orders:ann", "system:alerts"];
     // The outcomes of reading and of publishing, by channel.
     for (name, credential, reading, publishing) in [
         ("none", None, [Unauthenticated; 3], [Unauthenticated; 3]),
         ("expired", Some(expired.as_str()), [Unauthenticated; 3], [Unauthenticated; 3]),
+        ("revoked", Some(revoked.as_str()), [Unauthenticated; 3], [Unauthenticated; 3]),
         ("another scope", Some(CACHE), [Allowed, Forbidden, Forbidden], [Forbidden; 3]),
         ("the owner", Some(&ann), [Allowed, Allowed, Forbidden], [Forbidden; 3]),
         ("another user", Some(&bob), [Allowed, Forbidden, Forbidden], [Forbidden; 3]),

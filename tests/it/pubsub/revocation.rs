@@ -70,6 +70,8 @@ async fn readiness_tells_that_messages_are_late() {
     let app = TestApp::builder().behind_proxy().system_clock().spawn().await;
     let state = async || app.get("/health/ready").await.json()["parts"]["pubsub"][0]["state"].clone();
     eventually("the subscriber is reported", async || state().await == "subscribed").await;
+    let heard = async || app.get("/health/ready").await.json()["parts"]["pubsub"][0]["heard"].as_i64();
+    eventually("a probe arrives", async || heard().await.is_some()).await;
     app.proxy().cut();
     eventually("the subscriber is lost", async || state().await == "lost").await;
     let ready = app.get("/health/ready").await.json();

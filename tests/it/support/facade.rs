@@ -30,7 +30,7 @@ pub async fn follow(
     let deliver = |news: News<'_>| match news {
         News::Subscribed(channels) if channels.contains(&channel) => drop(heard.send(None)),
         News::Message { payload, .. } => drop(heard.send(Some(String::from_utf8_lossy(payload).into_owned()))),
-        News::Subscribed(_) | News::Lost | News::Denied(_) => {}
+        News::Subscribed(_) | News::Lost | News::Denied(_) | News::Probed => {}
     };
     redis.listen(&mut changes, stop, deliver).await;
 }

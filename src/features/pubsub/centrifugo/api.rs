@@ -160,7 +160,7 @@ impl ServerApi<'_> {
     ) -> Result<Message, CommandError> {
         let namespace = self.pubsub.events.namespace(channel).map_err(PubSubError::from)?;
         self.caller.require_key(WRITE, channel.as_str())?;
-        let mut request = publish_request(namespace, data, tags)?;
+        let mut request = publish_request(&namespace, data, tags)?;
         (request.id, request.revision) = (id, revision);
         Ok(self.pubsub.check(Some(self.caller), channel, request)?)
     }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::error::PubSubError;
-use super::super::session::Session;
-use super::super::socket::{CloseReason, Ended, Protocol};
+use super::super::session::{Ended, Session};
+use super::super::socket::{CloseReason, Protocol};
 use super::super::subscription::Event;
 use super::error::{CommandError, Refusal};
 use super::frames::{self, Command, error_reply, reply};
@@ -115,7 +115,7 @@ impl Protocol for Centrifugo {
     fn unsubscribed(&self, channel: &ChannelName, why: Ended) -> Utf8Bytes {
         match why {
             Ended::Expired => frames::unsubscribe(channel, SUBSCRIPTION_EXPIRED, "subscription expired"),
-            Ended::Revoked => frames::unsubscribe(channel, UNSUBSCRIBED, "server unsubscribe"),
+            Ended::Forbidden | Ended::Revoked => frames::unsubscribe(channel, UNSUBSCRIBED, "server unsubscribe"),
         }
     }
 
@@ -203,7 +203,7 @@ impl Centrifugo {
             "publish" => {
                 let PublishParams { channel, data } = command.read()?;
                 let namespace = session.pubsub.events.namespace(&channel).map_err(PubSubError::from)?;
-                let request = publish_request(namespace, data, TagMap::new())?;
+                let request = publish_request(&namespace, data, TagMap::new())?;
                 session.publish(channel, request).await?;
                 replies.push(reply(id, name, &Empty {}));
             }

@@ -6,11 +6,11 @@ use axum::Extension;
 use axum::extract::State;
 
 use super::super::WRITE;
-use super::super::control::Order;
-use super::super::error::PubSubError;
-use super::super::model::{
+use super::super::admin_model::{
     ChannelInfo, ChannelsQuery, ChannelsReply, NamespaceInfo, NamespacesReply, TokenReply, TokenRequest,
 };
+use super::super::control::Order;
+use super::super::error::PubSubError;
 use super::super::service::PubSubService;
 use crate::events::{ChannelName, Permission};
 use crate::http::auth::Principal;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod history;
+mod load;
 mod presence;
 mod publish;
 

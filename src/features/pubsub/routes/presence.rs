@@ -25,6 +25,7 @@ pub(in super::super) async fn get_presence(
     Path(path): Path<ChannelPath>,
     NoQuery: NoQuery,
 ) -> Result<Json<PresenceReply>, Problem> {
+    pubsub.refuse_revoked(caller.principal.as_deref()).await?;
     pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;
     Ok(Json(pubsub.presence(&path.channel, true).await?))
 }
@@ -39,6 +40,7 @@ pub(in super::super) async fn get_presence_stats(
     Path(path): Path<ChannelPath>,
     NoQuery: NoQuery,
 ) -> Result<Json<PresenceReply>, Problem> {
+    pubsub.refuse_revoked(caller.principal.as_deref()).await?;
     pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;
     Ok(Json(pubsub.presence(&path.channel, false).await?))
 }

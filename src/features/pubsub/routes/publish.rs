@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{FromRequest, Request, State};
+use axum::http::HeaderMap;
 
-use super::super::WRITE;
 use super::super::cloud_event::{CLOUD_EVENT, CloudEvent};
 use super::super::error::PubSubError;
 use super::super::model::{
-    BatchReply, BatchRequest, BatchResult, ChannelPath, MAX_BATCH, PublishReply, PublishRequest,
+    BatchReply, BatchRequest, BatchResult, ChannelPath, MAX_BATCH, MessageLines, PublishReply, PublishRequest,
 };
 use super::super::service::PubSubService;
-use crate::events::{ChannelName, Message};
-use crate::http::auth::Principal;
-use crate::http::batch_item::BatchItem;
-use crate::http::extract::{Json, NoQuery, Path, collect, media_type, parse_json};
+use super::load::{MessageLoad, checked, failed};
+use crate::http::auth::Caller;
+use crate::http::body::BodyStream;
+use crate::http::extract::{Json, NoQuery, Path, collect, media_type, parse_json, require_json};
 use crate::http::fencing::GrantToken;
+use crate::http::negotiation::NDJSON;
 use crate::http::problem::Problem;
-use crate::http::reply::{Created, ItemError};
+use crate::http::reply::Created;
 
 /// Publish a message to a channel.
 ///
@@ -33,7 +34,7 @@ use crate::http::reply::{Created, ItemError};
     responses((status = 201, description = "The position of the message", body = PublishReply)))]
 pub(in super::super) async fn publish_message(
     State(pubsub): State<Arc<PubSubService>>,
-    Extension(caller): Extension<Arc<Principal>>,
+    Extension(Caller { principal, .. }): Extension<Caller>,
     Path(path): Path<ChannelPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
@@ -42,7 +43,8 @@ pub(in super::super) async fn publish_message(
     if request.channel.is_some() {
         return Err(Problem::body_field("/channel", "is only allowed in a batch: the path names the channel"));
     }
-    Ok(Created(pubsub.publish(Some(&caller), path.channel, request, token).await?))
+    pubsub.refuse_revoked(principal.as_deref()).await?;
+    Ok(Created(pubsub.publish(principal.as_deref(), path.channel, request, token).await?))
 }
 
 /// A message as JSON, or as a `CloudEvent`.
@@ -61,19 +63,30 @@ impl<S: Send + Sync> FromRequest<S> for MessageBody {
     }
 }
 
-/// Publish messages to channels in one round trip.
+/// Publish messages to channels in one round trip, or a stream of them.
 ///
-/// Each message has its own result, and an invalid one does not stop the others. Messages of one channel keep their
-/// order.
+/// JSON: each message has its own result, and an invalid one does not stop the others. NDJSON: one message per line, in a
+/// body of any length. The response counts the published messages and has an item for each one that was not published. If
+/// a stream fails, the problem's detail says how many messages were published at least; send all of it again if every
+/// message has an `id`. Messages of one channel keep their order.
 #[utoipa::path(post, path = "/pubsub", tag = "pubsub", operation_id = "publish_messages",
-    request_body = BatchRequest,
-    responses((status = 200, description = "One result per message", body = BatchReply)))]
+    request_body(content((BatchRequest = "application/json"), (MessageLines = "application/x-ndjson"))),
+    responses((status = 200, description = "One result per message; of a stream, the numbers of messages and the refused ones",
+        body = BatchReply)))]
 pub(in super::super) async fn publish_messages(
     State(pubsub): State<Arc<PubSubService>>,
-    Extension(caller): Extension<Arc<Principal>>,
+    Extension(Caller { principal, .. }): Extension<Caller>,
     NoQuery: NoQuery,
-    Json(BatchRequest { messages }): Json<BatchRequest>,
+    headers: HeaderMap,
+    body: BodyStream,
 ) -> Result<Json<BatchReply>, Problem> {
+    pubsub.refuse_revoked(principal.as_deref()).await?;
+    if media_type(&headers).as_deref() == Some(NDJSON) {
+        let load = MessageLoad::new(&pubsub, principal.as_deref());
+        return Ok(Json(load.run(body).await?));
+    }
+    require_json(&headers)?;
+    let BatchRequest { messages } = parse_json(&body.collect(pubsub.body_limit, pubsub.body_idle).await?)?;
     if !(1..=MAX_BATCH).contains(&messages.len()) {
         let rule = format!("must have 1 to {MAX_BATCH} items, got {}", messages.len());
         return Err(Problem::body_field("/messages", rule));
@@ -81,7 +94,7 @@ pub(in super::super) async fn publish_messages(
     let mut valid = Vec::with_capacity(messages.len());
     let mut results: Vec<Option<BatchResult>> = Vec::with_capacity(messages.len());
     for item in messages {
-        match checked(&pubsub, &caller, item) {
+        match checked(&pubsub, principal.as_deref(), item) {
             Ok(item) => {
                 valid.push(item);
                 results.push(None);
@@ -90,33 +103,19 @@ pub(in super::super) async fn publish_messages(
         }
     }
     let mut published = pubsub.publish_all(valid).await.map_err(PubSubError::from)?.into_iter();
-    let results = results.into_iter().map(|result| match result {
-        Some(invalid) => Some(invalid),
-        None => published.next().map(|published| match published {
-            Ok(published) => BatchResult { status: 201, published: Some(published), error: None },
-            Err(error) => failed(&error.into()),
-        }),
-    });
-    Ok(Json(BatchReply { results: results.flatten().collect() }))
-}
-
-/// The channel and the message of an item that can be published.
-fn checked(
-    pubsub: &PubSubService,
-    caller: &Principal,
-    item: BatchItem<PublishRequest>,
-) -> Result<(ChannelName, Message), Problem> {
-    let mut request = match item {
-        BatchItem::Valid(request) => request,
-        BatchItem::Invalid { problem, .. } => return Err(*problem),
-    };
-    let channel = request.channel.take().ok_or_else(|| Problem::body_field("/channel", "is required in a batch"))?;
-    caller.require_key(WRITE, channel.as_str())?;
-    let message = pubsub.check(Some(caller), &channel, request)?;
-    Ok((channel, message))
-}
-
-fn failed(problem: &Problem) -> BatchResult {
-    let (status, error) = ItemError::of_problem(problem);
-    BatchResult { status, published: None, error: Some(error) }
+    let mut reply = BatchReply::default();
+    for invalid in results {
+        let result = match invalid {
+            Some(invalid) => Some(invalid),
+            None => published.next().map(|published| match published {
+                Ok(published) => {
+                    reply.count(&published);
+                    BatchResult { status: 201, line: None, published: Some(published), error: None }
+                }
+                Err(error) => failed(&error.into()),
+            }),
+        };
+        reply.results.extend(result);
+    }
+    Ok(Json(reply))
 }

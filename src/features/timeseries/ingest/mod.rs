@@ -4,11 +4,10 @@
 //! refused; the load continues. If the stream breaks off, the samples that were written remain stored. Sending it again
 //! stores its samples once, under every duplicate policy except `sum`.
 //!
-//! Files, in reading order: `lines.rs` splits the body into lines, `line_format.rs` parses them into the samples of
+//! Files, in reading order: `line_format.rs` parses the lines of the body into the samples of
 //! `row.rs`, and this file buffers and writes them.
 
 mod line_format;
-mod lines;
 pub(super) mod row;
 
 use std::collections::HashMap;
@@ -25,10 +24,10 @@ use crate::clock::Clock;
 use crate::features::timeseries::influx::line::{Line, RefusedField};
 use crate::http::batch_item::BatchItem;
 use crate::http::body::BodyStream;
+use crate::http::lines::Lines;
 use crate::redis::{FaultKind, FencingToken, RedisFault};
 pub(super) use line_format::LineFormat;
 use line_format::{LineError, Rows};
-use lines::Lines;
 use row::Row;
 
 pub(super) use crate::features::timeseries::influx::line::Precision;
@@ -91,7 +90,7 @@ impl Ingest {
                 .map_err(|problem| TimeseriesError::BodyEnded { problem: problem.into(), stored: self.progress() })?;
             let Some(piece) = piece else { break };
             lines.push(&piece);
-            while let Some((number, line)) = lines.next() {
+            while let Some((number, line)) = lines.next_line() {
                 self.line(&mut format, number, line)?;
                 self.flush_if_full().await?;
             }

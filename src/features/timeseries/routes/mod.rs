@@ -47,6 +47,7 @@ use crate::http::batch_item::BatchItem;
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, unsupported};
 use crate::http::fencing::GrantToken;
+use crate::http::negotiation::NDJSON;
 use crate::http::problem::{self, Problem};
 use crate::http::reply::{Created, NoContent, Page};
 use crate::http::slots::{NoSlot, Slot, Slots};
@@ -242,24 +243,9 @@ impl BulkState {
             overloaded.retry_after(Duration::from_secs(1))
         })
     }
-
-    /// Collects a JSON body. The deadline of this route is long, so each pause in the body has its own limit.
-    async fn collect(&self, mut body: BodyStream) -> Result<Vec<u8>, Problem> {
-        let mut bytes = Vec::new();
-        while let Some(piece) = body.next(self.idle).await? {
-            if bytes.len() + piece.len() > self.body_limit {
-                let advice =
-                    format!("a JSON body must have at most {} bytes; the other formats have no limit", self.body_limit);
-                return Err(Problem::new(&problem::BODY_TOO_LARGE).detail(advice));
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(bytes)
-    }
 }
 
 const JSON: &str = "application/json";
-const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
 const LINE_PROTOCOL: &str = "text/plain";
 
@@ -314,7 +300,7 @@ pub(super) async fn post_many_samples(
     if let Some(format) = format {
         written(ingest.stream(body, format, bulk.idle).await?, |line| format!("/{line}"))
     } else {
-        let body: NewSeriesSamples = parse_json(&bulk.collect(body).await?)?;
+        let body: NewSeriesSamples = parse_json(&body.collect(bulk.body_limit, bulk.idle).await?)?;
         BatchItem::require_valid("samples", &body.samples)?;
         written(ingest.samples(body.samples).await?, |line| format!("/samples/{}", line.saturating_sub(1)))
     }

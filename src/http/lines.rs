@@ -2,7 +2,7 @@
 
 /// Splits pieces into lines, of which it holds at most one that is not complete.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub struct Lines {
     limit: usize,
     buffer: Vec<u8>,
     /// Where the next line begins in the buffer.
@@ -13,12 +13,12 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self { limit, buffer: Vec::new(), at: 0, skipping: false, number: 0 }
     }
 
     /// Adds the next piece. The caller has taken all lines of the previous piece.
-    pub(super) fn push(&mut self, piece: &[u8]) {
+    pub fn push(&mut self, piece: &[u8]) {
         self.buffer.drain(..self.at);
         self.at = 0;
         self.buffer.extend_from_slice(piece);
@@ -26,7 +26,7 @@ impl Lines {
 
     /// Returns the number of the next complete line that is not empty, from 1, and its bytes without the line break; `None` if
     /// it was longer than the limit and was skipped.
-    pub(super) fn next(&mut self) -> Option<(u64, Option<&[u8]>)> {
+    pub fn next_line(&mut self) -> Option<(u64, Option<&[u8]>)> {
         if !self.skipping {
             self.skip_empty();
         }
@@ -59,7 +59,7 @@ impl Lines {
     }
 
     /// Returns the last line, if it does not end with a line break.
-    pub(super) fn finish(&mut self) -> Option<(u64, Option<&[u8]>)> {
+    pub fn finish(&mut self) -> Option<(u64, Option<&[u8]>)> {
         let line = self.buffer.get(self.at..).unwrap_or_default();
         match (self.skipping, line.is_empty()) {
             (true, _) => Some((self.number + 1, None)),
@@ -83,7 +83,7 @@ mod tests {
         let mut out = Vec::new();
         for piece in pieces {
             lines.push(piece);
-            while let Some(line) = lines.next() {
+            while let Some(line) = lines.next_line() {
                 out.push(owned(line));
             }
         }
