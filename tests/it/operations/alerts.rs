@@ -109,6 +109,8 @@ async fn injected_conditions_of_the_service_are_reported_once() {
         format!("[hosts]\nunstored_samples = 4\nspool_dir = \"{}\"\nspool_limit = \"2KiB\"\n", spool.path().display());
     let app = builder().behind_proxy().admin_key().config(FAST).config(&hosts).spawn().await;
     let app = Admin(app);
+    // The counters are known, so that their growth is seen.
+    eventually("a round", async || app.get("/health/ready").await["tasks"]["alerts"]["last_run"].is_i64()).await;
     app.tasks().report("probe", Err("it failed".to_owned()));
     app.0.app().deps.metrics.http.panics.inc();
     let findings = vec![Finding::down("a test".to_owned())];
