@@ -1,4 +1,4 @@
--- Remove the oldest minutes of a window whose minutes are in no file.
+-- Remove the oldest minutes of a window.
 -- KEYS[1] index     sorted set, the minutes of the window        KEYS[2] dirty    sorted set, those that have changed
 -- KEYS[3] minutes   hash, minute -> its trades
 -- ARGV[1] before    integer, Unix ms: minutes before it are removed

@@ -1,6 +1,7 @@
 //! A minute of trades: its candle, and its volumes by price and side.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::amount::Decimal;
 use super::candle::Candle;
@@ -178,7 +179,8 @@ impl Minute {
         text.push(' ');
         text.push_str(&self.candle.encode());
         for (price, Level { buy, sell, total, trades }) in &self.levels.by_price {
-            text.push_str(&format!("|{price} {buy} {sell} {total} {trades}"));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "|{price} {buy} {sell} {total} {trades}");
         }
         text
     }

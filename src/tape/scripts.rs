@@ -55,25 +55,19 @@ pub enum Appended {
     Reused(usize),
     /// The fold of the tape is late; nothing was appended.
     Full,
-    /// Too many minutes are not archived; nothing was appended.
-    ArchiveBehind,
 }
 
-/// Appends trades with different ids to the tape of a symbol, all or none. `window_limit` is the most minutes that the window
-/// may have, `None` for no limit.
+/// Appends trades with different ids to the tape of a symbol, all or none.
 pub fn append(
     keys: &TapeKeys,
-    window_limit: Option<u64>,
     fence: Option<&Fence>,
     trades: &[NewTrade],
     clock: &Clock,
 ) -> ScriptCall<Vec<String>, Appended> {
     let text = |reference: &Option<Reference>| reference.as_ref().map(Reference::to_string).unwrap_or_default();
     let [ids, other_ids] = &keys.ids;
-    let mut call =
-        APPEND.guarded_write(fence, &[&keys.tape, ids, other_ids, &keys.window.index]).arg(clock.redis_arg());
+    let mut call = APPEND.guarded_write(fence, &[&keys.tape, ids, other_ids]).arg(clock.redis_arg());
     call = call.arg(LIMIT).arg(IDS).arg(IDS_AGE).arg(LIFE);
-    call = call.arg(window_limit.map(|limit| limit.to_string()).unwrap_or_default());
     for trade in trades {
         call = call
             .arg(trade.id.as_str())
@@ -99,7 +93,6 @@ fn appended(reply: Vec<String>) -> Result<Appended, BadReply> {
         }
         ["reused", index] => index.parse().map(Appended::Reused).map_err(|_| BadReply::new(&reply)),
         ["full"] => Ok(Appended::Full),
-        ["behind"] => Ok(Appended::ArchiveBehind),
         _ => Err(BadReply::new(&reply)),
     }
 }

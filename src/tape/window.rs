@@ -7,36 +7,24 @@ use crate::clock::UnixMillis;
 use crate::redis::{Effect, Key, KeySpace, Redis, RedisFault, Segment};
 
 /// The keys of a symbol's window. They share the cluster slot of the symbol, and never expire before their content is
-/// removed: what is not in a file must not be lost.
+/// removed.
 #[derive(Clone, Debug)]
 pub struct WindowKeys {
     /// `trades_window:{<symbol>}` - sorted set, the minutes in the window, Unix ms, by themselves.
     pub index: Key,
-    /// `trades_window:{<symbol>}:dirty` - sorted set, the minutes that have changed since they were last archived.
+    /// `trades_window:{<symbol>}:dirty` - sorted set, the minutes that no file has.
     pub dirty: Key,
     /// `trades_window:{<symbol>}:minutes` - hash, minute -> [`WindowMinute`].
     pub minutes: Key,
-    /// `trades_window:{<symbol>}:archived` - hash, minute -> `<version> <rev> <sha256> <store id>` of the file that has it.
-    pub archived: Key,
     /// `trades_window:{<symbol>}:state` - hash: `rev`, the last number of a change; `generation`, random; `since`, when the
-    /// window began; `dropped`, the latest minute that was removed; `fence`, the number of archivers so far. Expires 400
-    /// days after the last trade.
+    /// window began; `dropped`, the latest minute that left Redis because a file has it. Expires 400 days after the last trade.
     pub state: Key,
-    /// `trades_window:{<symbol>}:turn` - string, Unix ms: when an archiver last reported progress.
-    pub turn: Key,
 }
 
 impl WindowKeys {
     pub fn new(space: &KeySpace, symbol: &str) -> Self {
         let key = |kind: &str| space.key(format_args!("trades_window:{{{}}}{kind}", Segment(symbol)));
-        Self {
-            index: key(""),
-            dirty: key(":dirty"),
-            minutes: key(":minutes"),
-            archived: key(":archived"),
-            state: key(":state"),
-            turn: key(":turn"),
-        }
+        Self { index: key(""), dirty: key(":dirty"), minutes: key(":minutes"), state: key(":state") }
     }
 }
 
@@ -45,7 +33,7 @@ impl WindowKeys {
 pub enum Base {
     /// Nothing: they are all trades of the minute.
     Whole,
-    /// The file that counted when the minute came back. The archiver determines its version.
+    /// The file that counted when the minute came back; its version is not determined yet.
     Unset,
     /// This version of the minute's file.
     Version(u32),
@@ -108,24 +96,21 @@ pub async fn changed(
     if new.is_empty() {
         return Ok(Vec::new());
     }
-    let mut state = redis::cmd("HGET");
-    state.arg(&keys.state).arg("dropped");
-    // Before the minutes: a minute that is removed in between is then missing, and the change is refused.
-    let dropped: Option<UnixMillis> = redis.query(&state, Effect::Read).await?;
     let mut read = redis::cmd("HMGET");
     read.arg(&keys.minutes).arg(new.iter().map(|(minute, _)| *minute).collect::<Vec<_>>());
     let texts: Vec<Option<String>> = redis.query(&read, Effect::Read).await?;
-    let change = |((minute, new), text): ((UnixMillis, Minute), Option<String>)| match text
-        .and_then(|text| text.parse::<WindowMinute>().ok())
-    {
-        Some(WindowMinute { rev, base, mut trades }) => {
+    let mut state = redis::cmd("HGET");
+    state.arg(&keys.state).arg("dropped");
+    // After the minutes: one that was missing because it had been removed is then known as such.
+    let dropped: Option<UnixMillis> = redis.query(&state, Effect::Read).await?;
+    let change = |((minute, new), text): ((UnixMillis, Minute), Option<String>)| {
+        if let Some(known) = text.and_then(|text| text.parse::<WindowMinute>().ok()) {
+            let WindowMinute { rev, base, mut trades } = known;
             trades.add(&new);
-            MinuteChange { minute, expected: Some(rev), base, trades }
+            return MinuteChange { minute, expected: Some(rev), base, trades };
         }
-        None => {
-            let base = if dropped >= Some(minute) { Base::Unset } else { Base::Whole };
-            MinuteChange { minute, expected: None, base, trades: new }
-        }
+        let base = if dropped >= Some(minute) { Base::Unset } else { Base::Whole };
+        MinuteChange { minute, expected: None, base, trades: new }
     };
     Ok(new.into_iter().zip(texts).map(change).collect())
 }

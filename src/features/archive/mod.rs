@@ -1,10 +1,10 @@
-//! The window and the archive of trades: volumes by price of every minute, in Redis or in a verified file.
+//! The window of trades: volumes by price of every minute.
 //!
 //! Files, in reading order:
 //! - `model.rs`, `routes/`: wire types and operations; `routes/list.rs`: lists as JSON, NDJSON and CSV.
 //! - `window.rs`: reads the minutes in Redis. The fold of the trades writes them, see [`tape`](crate::tape).
 //! - `minutes.rs`: pages of minutes; `profile.rs`: volumes by price over a range; `single_trades.rs`: trades of the tape.
-//! - `trim.rs`: the background work of a window without files.
+//! - `trim.rs`: the background work.
 //! - `service.rs`, `scripts.rs`, `error.rs`.
 //!
 //! Keys: see `tape/window.rs`. Without Redis: every call answers 503.
@@ -58,9 +58,7 @@ pub static FEATURE: Feature = Feature {
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let archive = Arc::new(ArchiveService::new(deps, deps.config.section()?));
-    if archive.config.directory().is_none() {
-        trim::plan(&archive, &deps.tasks);
-    }
+    trim::plan(&archive, &deps.tasks);
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_single_trades))
         .routes(routes!(routes::list_minutes))

@@ -22,6 +22,7 @@ pub(super) enum Order {
 
 /// The volumes of a price level. Takers bought and sold; trades without a taker are in the total only.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 #[schema(as = MarketPriceLevel)]
 pub(super) struct PriceLevel {
     /// The price, or the lowest price of a level that is wider.

@@ -41,7 +41,9 @@ impl ArchiveService {
                 let start = begin(found.minute);
                 if buckets.last().is_none_or(|(last, _)| *last != start) {
                     let mut empty = Levels::default();
-                    step.into_iter().for_each(|step| empty.widen(step));
+                    if let Some(step) = step {
+                        empty.widen(step);
+                    }
                     buckets.push((start, empty));
                 }
                 if let Some((_, levels)) = buckets.last_mut() {

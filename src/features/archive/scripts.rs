@@ -2,15 +2,15 @@
 
 use crate::clock::UnixMillis;
 use crate::lua_scripts;
-use crate::redis::{BadReply, ScriptCall};
+use crate::redis::ScriptCall;
 use crate::tape::WindowKeys;
 
 lua_scripts! {
     TRIM = "archive/trim.lua";
 }
 
-/// Removes at most `count` minutes before a time from a window without files. Returns how many there were.
+/// Removes at most `count` minutes before a time from a window. Returns how many there were.
 pub(super) fn trim(keys: &WindowKeys, before: UnixMillis, count: usize) -> ScriptCall<usize, usize> {
     let call = TRIM.write(&[&keys.index, &keys.dirty, &keys.minutes]).arg(before).arg(count);
-    call.returns(|removed| Ok::<usize, BadReply>(removed))
+    call.returns(Ok)
 }

@@ -1,4 +1,4 @@
-//! The background work without files: minutes that are older than `archive.window_max` leave Redis.
+//! The background work: minutes that are older than `archive.window_max` leave Redis.
 
 use std::sync::Arc;
 use std::time::Duration;

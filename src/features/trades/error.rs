@@ -12,15 +12,13 @@ use crate::tape::Symbol;
 problems! { PROBLEMS:
     TRADE_ID_REUSED = "trade-id-reused", CONFLICT, "Another trade has this id",
         "errors names the trade. A repetition must say the same as the first report. Nothing was stored.";
-    ARCHIVE_BEHIND = "archive-behind", INSUFFICIENT_STORAGE, "Too many minutes of trades are not archived",
-        "The archive cannot write its files; GET /trades/archive/status says why. Nothing was stored. Retry when it has caught up.";
     SYMBOL_NOT_FOUND = "symbol-not-found", NOT_FOUND, "There are no trades of this symbol",
         "GET /udf/search lists the symbols that have been traded.";
 }
 
 /// The problems of reporting trades, in addition to those of every write with a JSON body.
 pub(super) static RECORD: &[&ProblemKind] =
-    &[&TRADE_ID_REUSED, &ARCHIVE_BEHIND, &FOLD_BEHIND, &INVALID_BODY, &INVALID_HEADER, &INVALID_QUERY, &WRONG_TYPE];
+    &[&TRADE_ID_REUSED, &FOLD_BEHIND, &INVALID_BODY, &INVALID_HEADER, &INVALID_QUERY, &WRONG_TYPE];
 /// The problems of reading the market data of a symbol in the path, in addition to those of every read.
 pub(super) static DATA: &[&ProblemKind] = &[&FOLD_BEHIND, &INVALID_PATH, &INVALID_QUERY, &WRONG_TYPE];
 /// The problems of a chart's queries, in addition to those of every read.
@@ -37,8 +35,6 @@ pub(super) enum TradeError {
     Reused { index: usize },
     #[error("the candles of `{0}` are too far behind its trades")]
     Behind(Symbol),
-    #[error("more minutes of `{0}` than archive.window_max are not archived")]
-    ArchiveBehind(Symbol),
     #[error("there are no trades of `{0}`")]
     NoSymbol(Symbol),
     #[error("could not reach the Redis that keeps the trades")]
@@ -55,7 +51,6 @@ impl From<TradeError> for Problem {
                 format!("/trades/{index}/trade_id"),
                 "is the id of another trade",
             ),
-            TradeError::ArchiveBehind(_) => known(&ARCHIVE_BEHIND),
             TradeError::Behind(_) => known(&FOLD_BEHIND).retry_after(Duration::from_secs(1)),
             TradeError::NoSymbol(_) => Self::new(&SYMBOL_NOT_FOUND).detail(&error),
             TradeError::Redis(fault) => Self::from(fault.clone()),

@@ -49,13 +49,11 @@ impl TradeService {
         let keys = self.candles.keys.tape(&symbol);
         let fence = token.map(|token| self.redis.fence(keys.fence.clone(), token));
         self.listing.list(&symbol).await?;
-        let appended =
-            self.redis.call(tape::append(&keys, self.window.limit(), fence.as_ref(), &trades, &self.clock)).await?;
+        let appended = self.redis.call(tape::append(&keys, fence.as_ref(), &trades, &self.clock)).await?;
         let entries = match appended {
             Appended::All(entries) => entries,
             Appended::Reused(index) => return Err(TradeError::Reused { index }),
             Appended::Full => return Err(TradeError::Behind(symbol)),
-            Appended::ArchiveBehind => return Err(TradeError::ArchiveBehind(symbol)),
         };
         self.forget_statistics(&symbol);
         let replayed = entries.iter().filter(|(_, replayed)| *replayed).count();

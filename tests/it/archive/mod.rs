@@ -1,4 +1,4 @@
-//! The window and the archive of trades: every minute is in Redis or in a verified file.
+//! The window of trades: every minute by price and side.
 
 mod windows;
 

@@ -205,7 +205,7 @@ async fn bad_queries_name_their_parameter() {
 }
 
 #[tokio::test]
-async fn without_files_old_minutes_leave_redis() {
+async fn old_minutes_leave_redis() {
     let app = TestApp::spawn().await;
     let trades = [trade("a", START - 6 * DAY, "3", "1", "buy"), trade("b", START - 8 * DAY, "3", "1", "buy")];
     report(&app, "GRID", &trades).await.expect(201);
@@ -215,18 +215,4 @@ async fn without_files_old_minutes_leave_redis() {
     eventually("the old minute is removed", async || all_items(&app, &path).await.is_empty()).await;
     let kept: i64 = app.redis().command(&["EXISTS", "trades_window:{GRID}:minutes", "trades_window:{GRID}:dirty"]);
     assert_eq!(kept, 0);
-}
-
-#[tokio::test]
-async fn a_window_that_cannot_be_archived_refuses_trades_and_drops_none() {
-    let config = "[archive]\ndir = \"/dev/null/archive\"\nwindow = \"10m\"\nwindow_max = \"11m\"";
-    let app = TestApp::builder().config(config).spawn().await;
-    for n in 0..12 {
-        report(&app, "GRID", &[trade(&n.to_string(), START - n * HOUR, "3", "1", "buy")]).await.expect(201);
-        app.get("/trades/windows/GRID/now").await.expect(200);
-    }
-    let refused =
-        report(&app, "GRID", &[trade("12", START, "3", "1", "buy")]).await.expect_problem(507, "archive-behind");
-    assert_eq!(refused["outcome"], "not_applied");
-    assert_eq!(all_items(&app, &format!("/trades/windows?symbol=GRID&from={}", START - DAY)).await.len(), 12);
 }

@@ -1,5 +1,7 @@
 //! Writes lists as JSON, NDJSON or CSV, as the header `Accept` asks.
 
+use std::fmt::Write as _;
+
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -39,9 +41,8 @@ impl CsvLines for ProfileView {
 fn levels(out: &mut String, first: &str, levels: &[PriceLevel]) {
     for level in levels {
         let PriceLevel { price_level, buy_volume, sell_volume, total_volume, delta, trade_count } = level;
-        out.push_str(&format!(
-            "{first},{price_level},{buy_volume},{sell_volume},{total_volume},{delta},{trade_count}\n"
-        ));
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{first},{price_level},{buy_volume},{sell_volume},{total_volume},{delta},{trade_count}");
     }
 }
 
@@ -49,15 +50,15 @@ impl CsvLines for SingleTrade {
     const COLUMNS: &'static str = "trade_id,tape_id,timestamp,price,quantity,side,buyer,seller\n";
 
     fn lines(&self, out: &mut String) {
-        let quoted = |text: &str| match text.contains([',', '"']) {
-            true => format!("\"{}\"", text.replace('"', "\"\"")),
-            false => text.to_owned(),
+        let quoted = |text: &str| {
+            if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
         };
         let [id, buyer, seller] = [Some(&self.trade_id), self.buyer.as_ref(), self.seller.as_ref()]
             .map(|text| text.map(|text| quoted(text)).unwrap_or_default());
         let Self { tape_id, timestamp, price, quantity, .. } = self;
         let side = self.side.map_or("", Side::name);
-        out.push_str(&format!("{id},{tape_id},{timestamp},{price},{quantity},{side},{buyer},{seller}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{id},{tape_id},{timestamp},{price},{quantity},{side},{buyer},{seller}");
     }
 }
 
@@ -86,7 +87,9 @@ pub(super) fn list<T: CsvLines>(
             if !out.ends_with('\n') {
                 out.push_str(LEVEL);
             }
-            items.iter().for_each(|item| item.lines(&mut out));
+            for item in items {
+                item.lines(&mut out);
+            }
             out.into_bytes()
         }
     };
