@@ -49,7 +49,7 @@ fn uuid(number: u32) -> String {
 
 fn order(id: &str, owner: &str, number: u32) -> String {
     let (side, price) =
-        if number % 2 == 0 { ("buy", 1_000 + number % 1_000) } else { ("sell", 2_001 + number % 1_000) };
+        if number.is_multiple_of(2) { ("buy", 1_000 + number % 1_000) } else { ("sell", 2_001 + number % 1_000) };
     format!(
         r#"{{"order_id":"{id}","owner":"{owner}","side":"{side}","price":"{}.{:02}","quantity":"1.500"}}"#,
         price / 100,

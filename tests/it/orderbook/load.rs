@@ -172,15 +172,15 @@ impl Client<'_> {
     }
 
     async fn fill(&mut self) {
-        let Some([buy, sell]) = self.pair() else { return };
-        let most = self.resting[buy].remaining.min(self.resting[sell].remaining);
+        let Some([buyer, seller]) = self.pair() else { return };
+        let most = self.resting[buyer].remaining.min(self.resting[seller].remaining);
         let quantity = if self.random.below(2) == 0 { most } else { 1 + self.random.below(most) };
         let name = self.name("t");
-        let price = decimal(self.resting[sell].cents, 2);
-        let trade = fill(&name, &self.resting[buy].id, &self.resting[sell].id, &price, &decimal(quantity, 3));
+        let price = decimal(self.resting[seller].cents, 2);
+        let trade = fill(&name, &self.resting[buyer].id, &self.resting[seller].id, &price, &decimal(quantity, 3));
         let filled = self.send(async |app| report(app, std::slice::from_ref(&trade)).await, 200).await;
         self.trades += 1;
-        for (at, rest) in [(buy, "buy_remaining"), (sell, "sell_remaining")] {
+        for (at, rest) in [(buyer, "buy_remaining"), (seller, "sell_remaining")] {
             let order = &mut self.resting[at];
             order.remaining -= quantity;
             self.filled[usize::from(order.is_buy)] += quantity;
@@ -191,11 +191,11 @@ impl Client<'_> {
 
     /// Requests that are refused and change nothing.
     async fn mistake(&mut self) {
-        let Some([buy, sell]) = self.pair() else { return };
-        let (buy, sell) = (&self.resting[buy], &self.resting[sell]);
-        let too_much = decimal(buy.remaining.max(sell.remaining) + 1, 3);
-        let trade = fill("never", &buy.id, &sell.id, &decimal(sell.cents, 2), &too_much);
-        let other = json!({ "order_id": buy.id, "owner": "another", "price": "1", "side": "sell", "quantity": "1" });
+        let Some([buyer, seller]) = self.pair() else { return };
+        let (buyer, seller) = (&self.resting[buyer], &self.resting[seller]);
+        let too_much = decimal(buyer.remaining.max(seller.remaining) + 1, 3);
+        let trade = fill("never", &buyer.id, &seller.id, &decimal(seller.cents, 2), &too_much);
+        let other = json!({ "order_id": buyer.id, "owner": "another", "price": "1", "side": "sell", "quantity": "1" });
         self.send(async |app| report(app, std::slice::from_ref(&trade)).await, 409).await;
         self.send(async |app| app.post("/orderbooks/GRID/orders", other.clone()).await, 409).await;
     }
@@ -264,7 +264,7 @@ async fn run(operations: u64) {
         server.kill();
         server.boot();
     };
-    let (_, _, first, second) = tokio::join!(work, kill, follow(&apps[0], &done), follow(&apps[1], &done));
+    let ((), (), first, second) = tokio::join!(work, kill, follow(&apps[0], &done), follow(&apps[1], &done));
     let expired_at = clients.iter().map(|client| client.expired_at).max().unwrap_or_default();
     while apps[0].clock().now() <= expired_at {
         // The test is about time: orders expire on the system's clock.

@@ -37,7 +37,7 @@ async fn events_are_shared_and_acknowledged() {
 async fn a_consumer_that_lost_an_event_cannot_acknowledge_it() {
     let app = ten().await;
     let first = items(&claim(&app, "billing", json!({ "consumer": "slow", "count": 2 })).await);
-    app.clock().advance(Duration::from_millis(10_000));
+    app.clock().advance(Duration::from_secs(10));
     let second = items(&claim(&app, "billing", json!({ "consumer": "fast", "count": 1 })).await);
     assert_eq!((&second[0]["event"]["version"], &second[0]["deliveries"]), (&json!(1), &json!(2)));
     // The second event has timed out as well, but nobody else has it.
@@ -74,9 +74,9 @@ async fn a_returned_event_comes_again_after_its_delay() {
 async fn an_extended_event_is_held_for_another_timeout() {
     let app = ten().await;
     let claimed = items(&claim(&app, "billing", json!({ "consumer": "a", "count": 10 })).await);
-    app.clock().advance(Duration::from_millis(9_000));
+    app.clock().advance(Duration::from_secs(9));
     settle(&app, "billing", "extend", &claimed[..1], json!({})).await.expect(200);
-    app.clock().advance(Duration::from_millis(5_000));
+    app.clock().advance(Duration::from_secs(5));
     let again = claim(&app, "billing", json!({ "consumer": "b", "count": 10 })).await;
     assert_eq!(versions(&again["items"]), (2..=10).collect::<Vec<_>>());
     settle(&app, "billing", "ack", &claimed[..1], json!({})).await.expect(200);
@@ -88,7 +88,7 @@ async fn an_event_that_is_delivered_too_often_is_a_dead_letter_until_it_is_redri
     for deliveries in 1..=3 {
         let claimed = claim(&app, "billing", json!({ "consumer": "bad", "count": 2 })).await;
         assert_eq!(claimed["items"][1]["deliveries"], deliveries, "{claimed}");
-        app.clock().advance(Duration::from_millis(10_000));
+        app.clock().advance(Duration::from_secs(10));
     }
     let claimed = claim(&app, "billing", json!({ "consumer": "good", "count": 100 })).await;
     assert_eq!((versions(&claimed["items"]), &claimed["dead"]), ((3..=10).collect(), &json!(2)));
