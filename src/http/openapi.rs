@@ -23,6 +23,7 @@ const TAGS: &[(&str, &str)] = &[
     ("timeseries", "Series of samples: ingest, ranges with aggregations, labels and rollups."),
     ("hosts", "Metrics of hosts: samples and heartbeats of agents, summaries, anomalies and forecasts."),
     ("pubsub", "Real-time channels: publish messages, read what was missed, and receive messages as they come."),
+    ("streams", "Event streams: append with an expected version, read from any version, and share the work in groups."),
     ("orderbook", "Order books: place and cancel orders, report fills, read the best prices and follow their changes."),
     ("users", "Preferences and activity of the platform's users. These are JSON documents."),
     ("config", "Configurations of the platform. These are JSON documents."),

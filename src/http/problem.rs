@@ -394,8 +394,7 @@ impl From<RedisFault> for Problem {
             FaultKind::AheadFence => &INVALID_HEADER,
             FaultKind::Internal => &INTERNAL,
         };
-        let mut problem = Self::new(kind).detail(&fault).outcome(fault.outcome);
-        problem.hint = fault.retry_after.map(Hint::RetryAfter);
-        problem.caused_by(fault)
+        let problem = Self { hint: fault.retry_after.map(Hint::RetryAfter), ..Self::new(kind) };
+        problem.detail(&fault).outcome(fault.outcome).caused_by(fault)
     }
 }

@@ -61,6 +61,6 @@ mod tests {
         assert_eq!(owned_elsewhere("user_preferences:", "cache"), Some("user_preferences:"));
         assert_eq!(owned_elsewhere("user_", "cache"), Some("user_activity:"));
         assert_eq!(owned_elsewhere("json:version:", "json"), Some("json:"));
-        assert_eq!(owned_elsewhere("", "json"), Some("cache:"));
+        assert_eq!(owned_elsewhere("", "json"), Some("alerts:"));
     }
 }

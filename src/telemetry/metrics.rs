@@ -21,6 +21,8 @@ use super::scrape::Scraped;
 pub use super::scrape::{Labels, Row, family};
 
 /// Request durations, seconds: from the fastest read over a shared connection to beyond the request deadline.
+/// Fewer than those of other durations: a replica that has answered on every route has some 200 such histograms.
+const ROUTE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 const DURATION_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Where every metric of the process is registered.
@@ -150,7 +152,7 @@ impl HttpMetrics {
                     "http_request_duration_seconds",
                     "Time until the response head was ready",
                     &["method", "route"],
-                    DURATION_BUCKETS,
+                    ROUTE_BUCKETS,
                 ),
             ),
             in_flight: register(registry, gauge("http_requests_in_flight", "Requests in progress")),

@@ -74,19 +74,27 @@ async fn the_metrics_page_explains_every_metric_with_a_query() {
     let directory = tempfile::tempdir().expect("a directory");
     // The metrics of traces exist only if traces are exported.
     let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
-    let mut service = ServiceProcess::start_private(&directory.path().join("redis"), &[collector]);
+    // Those of the spool exist only if there is one.
+    let spool = directory.path().join("spool").to_string_lossy().into_owned();
+    let variables = [collector, ("GTX__HOSTS__SPOOL_DIR", &*spool)];
+    let mut service = ServiceProcess::start_private(&directory.path().join("redis"), &variables);
     service.ready();
-    // The number of orders exists only for books.
-    let settings = r#"{"mode":"store","kind":"orders"}"#;
-    let length = settings.len();
-    let headers = "Host: test\r\nConnection: close\r\nContent-Type: application/json";
-    let request =
-        format!("PUT /orderbooks/A/settings HTTP/1.1\r\n{headers}\r\nContent-Length: {length}\r\n\r\n{settings}");
-    let mut connection = service.connect();
-    connection.write_all(request.as_bytes()).expect("sent");
-    let mut response = String::new();
-    connection.read_to_string(&mut response).expect("a response");
-    assert!(response.starts_with("HTTP/1.1 201"), "{response}");
+    // The number of orders exists only for books, and the lag only for groups that have claimed.
+    for (method, path, body) in [
+        ("PUT", "/orderbooks/A/settings", r#"{"mode":"store","kind":"orders"}"#),
+        ("POST", "/streams/a/events", r#"{"events":[{"type":"A","data":{}}]}"#),
+        ("PUT", "/streams/a/groups/b", "{}"),
+        ("POST", "/streams/a/groups/b/claim", r#"{"consumer":"c"}"#),
+    ] {
+        let length = body.len();
+        let headers = "Host: test\r\nConnection: close\r\nContent-Type: application/json";
+        let request = format!("{method} {path} HTTP/1.1\r\n{headers}\r\nContent-Length: {length}\r\n\r\n{body}");
+        let mut connection = service.connect();
+        connection.write_all(request.as_bytes()).expect("sent");
+        let mut response = String::new();
+        connection.read_to_string(&mut response).expect("a response");
+        assert!(response.starts_with("HTTP/1.1 20"), "{response}");
+    }
     let service = RefCell::new(service);
     let read = || service.borrow_mut().get("/metrics").1;
     eventually("the book is followed", async || read().contains("orderbook_orders{")).await;

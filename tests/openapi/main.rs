@@ -301,6 +301,7 @@ fn schemas_have_names_of_their_area() {
         "QueryTime",
         "Redis",
         "Series",
+        "Stream",
         "User",
     ];
     let document = document();
