@@ -16,8 +16,8 @@ use super::{compression, fencing, legacy_prefix, memory, path_parameters};
 use crate::redis::Outcome;
 
 impl Middleware {
-    /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`], and any other route a
-    /// caller with a valid credential as a [`Visitor`].
+    /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`], as does one that
+    /// judges callers itself if the request has a credential; a public route receives a [`Visitor`].
     pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Admission, Problem> {
         let is_counted = !route.is_some_and(|route| route.weight == Weight::Probe);
         let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
@@ -37,6 +37,9 @@ impl Middleware {
                 slot.assign(known).map_err(overloaded)?;
             }
             caller.clone_from(&known);
+            if let Some(known) = &known {
+                request.extensions_mut().insert(Arc::clone(known));
+            }
             request
                 .extensions_mut()
                 .insert(Caller { principal: known, authenticator: Arc::clone(&self.authenticator) });

@@ -97,10 +97,11 @@ fn out_of_range<E: serde::de::Error>(words: &str) -> E {
 impl<'de> Deserialize<'de> for ExpectedVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = || out_of_range("`none` or `exists`");
-        match VersionOrWord::deserialize(deserializer).map_err(|_| wrong())? {
-            VersionOrWord::Version(version) if version <= MAX_VERSION => Ok(Self::Is(version)),
-            VersionOrWord::Word(word) if word == "none" => Ok(Self::None),
-            VersionOrWord::Word(word) if word == "exists" => Ok(Self::Exists),
+        match Option::<VersionOrWord>::deserialize(deserializer).map_err(|_| wrong())? {
+            None => Ok(Self::default()),
+            Some(VersionOrWord::Version(version)) if version <= MAX_VERSION => Ok(Self::Is(version)),
+            Some(VersionOrWord::Word(word)) if word == "none" => Ok(Self::None),
+            Some(VersionOrWord::Word(word)) if word == "exists" => Ok(Self::Exists),
             _ => Err(wrong()),
         }
     }
@@ -148,10 +149,11 @@ impl GroupStart {
 impl<'de> Deserialize<'de> for GroupStart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = || out_of_range("`first` or `now`");
-        match VersionOrWord::deserialize(deserializer).map_err(|_| wrong())? {
-            VersionOrWord::Version(version) if (1..=MAX_VERSION).contains(&version) => Ok(Self::At(version)),
-            VersionOrWord::Word(word) if word == "first" => Ok(Self::First),
-            VersionOrWord::Word(word) if word == "now" => Ok(Self::Now),
+        match Option::<VersionOrWord>::deserialize(deserializer).map_err(|_| wrong())? {
+            None => Ok(Self::default()),
+            Some(VersionOrWord::Version(version)) if (1..=MAX_VERSION).contains(&version) => Ok(Self::At(version)),
+            Some(VersionOrWord::Word(word)) if word == "first" => Ok(Self::First),
+            Some(VersionOrWord::Word(word)) if word == "now" => Ok(Self::Now),
             _ => Err(wrong()),
         }
     }

@@ -5,7 +5,7 @@ use gridtokenx_redis::config::Config;
 use serde_json::{Value, json};
 
 use super::socket::Socket;
-use crate::support::{TestApp, eventually};
+use crate::support::{ADMIN_KEY, TestApp, eventually};
 
 /// The rules of one channel.
 fn rules(pattern: &str, keep: &str, subscribe: &str) -> String {
@@ -105,4 +105,20 @@ async fn a_message_that_is_too_large_is_413_and_names_its_data() {
     let problem = app.send(Method::POST, "/pubsub", &headers, item.to_string()).await;
     problem.expect_problem(422, "messages-refused");
     assert_eq!(app.get("/pubsub/orderbook:E/latest").await.expect(200).json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_repeated_publication_with_a_key_has_the_first_response() {
+    let app = TestApp::builder().admin_key().spawn().await;
+    let publish = async |key: &str| {
+        let headers = [("x-api-key", ADMIN_KEY), ("idempotency-key", key), ("content-type", "application/json")];
+        let data = json!({ "symbol": "GRID", "price": "3.41", "change_percent": "0.4", "timestamp": 1 });
+        let body = json!({ "message_type": "PriceUpdate", "data": data }).to_string();
+        app.send(Method::POST, "/pubsub/market:events", &headers, body).await
+    };
+    let first = publish("price-1").await.expect(201).json();
+    let again = publish("price-1").await.expect(201);
+    assert_eq!((again.header("idempotency-replayed"), &again.json()), (Some("true"), &first));
+    assert_eq!(publish("price-2").await.expect(201).json()["offset"], 2);
+    publish("not one key").await.expect_violation(422, "invalid-header", "/Idempotency-Key");
 }
