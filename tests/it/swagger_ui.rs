@@ -43,6 +43,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("list_alerts", "no alert fires"),
     ("list_alert_history", "no alert has fired"),
     ("list_latency_events", "Redis has not been slow"),
+    ("list_slow_commands", "no command of Redis was slow"),
     ("get_inventory", "the inventory may still run"),
 ];
 
