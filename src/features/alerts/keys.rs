@@ -2,7 +2,7 @@
 //!
 //! | key | type | TTL | deleted by |
 //! |---|---|---|---|
-//! | `alerts:{state}` | hash: `<condition>|<subject>` -> the alert that fires, JSON | none | the end of the alert |
+//! | `alerts:{state}` | hash: `<condition>\|<subject>` -> the alert that fires, JSON | none | the end of the alert |
 //! | `alerts:{acks}` | hash: id -> acknowledgement, JSON | none | the end of the alert |
 //! | `alerts:{history}` | list of the newest [`HISTORY`] changes, JSON | none | newer ones |
 //! | `alerts:{turn}` | string: when a replica last spoke for all | none | |
