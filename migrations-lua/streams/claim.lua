@@ -1,18 +1,18 @@
 -- Deliver events to a consumer of a group: first those that were not acknowledged in time, then new ones.
 -- KEYS[1] meta   KEYS[2] log   KEYS[3 .. 7] of the group (see group.lua)
--- ARGV[5] consumer   ARGV[6] count  integer, events   ARGV[7] bytes  integer; the list ends with the event that exceeds them
--- ARGV[8] held       integer, the most events that the group holds; at this number no new ones are delivered
+-- ARGV[4] consumer   ARGV[5] count  integer, events   ARGV[6] bytes  integer; the list ends with the event that exceeds them
+-- ARGV[7] held       integer, the most events that the group holds; at this number no new ones are delivered
 -- Returns {'claimed' | 'no-stream' | 'no-group', version of the stream, cursor, pending, dead, events that became dead, events
 -- that were trimmed, milliseconds until an event is due or '', {version, deliveries, delivery, id, type, data, metadata, time of
 -- each event}}, all as text.   O(count log pending)
-assert(#KEYS == 7 and #ARGV == 8, 'claim: 7 keys, 8 arguments')
-local count, bytes, most_held = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+assert(#KEYS == 7 and #ARGV == 7, 'claim: 7 keys, 7 arguments')
+local count, bytes, most_held = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 assert(count and bytes and most_held, 'claim: count, bytes and held are integers')
 if not group then return { 'no-group' } end
 local items, size, taken, buried, lost = {}, 0, 0, 0, 0
 local function deliver(own, deliveries, entry)
   taken, group.delivery = taken + 1, group.delivery + 1
-  hold(own, now + group.timeout, text(group.delivery) .. ' ' .. text(deliveries) .. ' ' .. ARGV[5])
+  hold(own, now + group.timeout, text(group.delivery) .. ' ' .. text(deliveries) .. ' ' .. ARGV[4])
   local at = #items
   items[at + 1], items[at + 2], items[at + 3] = own, text(deliveries), text(group.delivery)
   for value = 1, 5 do

@@ -1,16 +1,16 @@
 -- Read the dead letters of a group.
 -- KEYS[1] meta   KEYS[2] log   KEYS[3 .. 7] of the group (see group.lua)
--- ARGV[5] after  integer, exclusive version; 0: from the first   ARGV[6] limit  integer, letters   ARGV[7] bytes  integer
+-- ARGV[4] after  integer, exclusive version; 0: from the first   ARGV[5] limit  integer, letters   ARGV[6] bytes  integer
 -- Returns {'read' | 'no-stream' | 'no-group', 1 if more follow or else 0, {'<version> <deliveries> <time> <consumer>', id, type, data, metadata, time of
 -- each; five empty texts for an event that was trimmed}}.   O(limit)
-assert(#KEYS == 7 and #ARGV == 7, 'dead: 7 keys, 7 arguments')
-local bytes = tonumber(ARGV[7])
-assert(bytes and tonumber(ARGV[5]) and tonumber(ARGV[6]), 'dead: after, limit and bytes are integers')
+assert(#KEYS == 7 and #ARGV == 6, 'dead: 7 keys, 6 arguments')
+local bytes = tonumber(ARGV[6])
+assert(bytes and tonumber(ARGV[4]) and tonumber(ARGV[5]), 'dead: after, limit and bytes are integers')
 if not group then return { 'no-group' } end
 local items, size, taken = {}, 0, 0
-local letters = redis.call('ZRANGEBYSCORE', KEYS[7], '(' .. ARGV[5], '+inf', 'LIMIT', 0, ARGV[6] + 1)
+local letters = redis.call('ZRANGEBYSCORE', KEYS[7], '(' .. ARGV[4], '+inf', 'LIMIT', 0, ARGV[5] + 1)
 for _, letter in ipairs(letters) do
-  if size >= bytes or taken == tonumber(ARGV[6]) then break end
+  if size >= bytes or taken == tonumber(ARGV[5]) then break end
   taken = taken + 1
   local own = string.match(letter, '^%d+')
   local entry = redis.call('XRANGE', KEYS[2], own .. '-0', own .. '-0')[1]

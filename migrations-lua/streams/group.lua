@@ -9,11 +9,10 @@
 -- KEYS[7] dead    sorted set: '<version> <deliveries> <time> <consumer>' -> version
 -- ARGV[1] group   ARGV[2] now  Unix milliseconds; empty: Redis's time
 -- ARGV[3] idle    integer, milliseconds after which an unused group does not exist any more
--- ARGV[4] life    integer, milliseconds that the hash of groups is kept
 -- Returns what the script returns that follows; its first element is 'no-stream' or 'no-group' if there is none.   O(log)
-assert(#KEYS == 7 and #ARGV >= 4, 'group: 7 keys, at least 4 arguments')
+assert(#KEYS == 7 and #ARGV >= 3, 'group: 7 keys, at least 3 arguments')
 local now, idle = tonumber(ARGV[2]), tonumber(ARGV[3])
-assert(idle and tonumber(ARGV[4]), 'group: idle and life are integers')
+assert(idle, 'group: idle is an integer')
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -49,7 +48,8 @@ local function save()
     pairs_of_fields[#pairs_of_fields + 1] = text(group[name])
   end
   redis.call('HSET', KEYS[3], unpack(pairs_of_fields))
-  redis.call('PEXPIRE', KEYS[3], ARGV[4])
+  -- Groups end with their stream: one of the same name begins with version 1, which their cursor has passed.
+  redis.call('PEXPIRE', KEYS[3], redis.call('PTTL', KEYS[1]))
   for at = 4, 7 do
     redis.call('PEXPIRE', KEYS[at], idle)
   end

@@ -1,17 +1,17 @@
 -- Deliver dead letters of a group again, as if they had never been delivered.
 -- KEYS[1] meta   KEYS[2] log   KEYS[3 .. 7] of the group (see group.lua)
--- ARGV[5] limit    integer, the most dead letters, the oldest first, if no versions follow
--- ARGV[6] channel  whose subscribers are told
--- ARGV[7 ..]       the versions of the dead letters
+-- ARGV[4] limit    integer, the most dead letters, the oldest first, if no versions follow
+-- ARGV[5] channel  whose subscribers are told
+-- ARGV[6 ..]       the versions of the dead letters
 -- Returns {'redriven' | 'no-stream' | 'no-group', dead letters that are delivered again, those whose event was trimmed}, as
 -- text.   O(letters log pending)
-assert(#KEYS == 7 and #ARGV >= 6 and tonumber(ARGV[5]), 'redrive: 7 keys, at least 6 arguments, limit is an integer')
+assert(#KEYS == 7 and #ARGV >= 5 and tonumber(ARGV[4]), 'redrive: 7 keys, at least 5 arguments, limit is an integer')
 if not group then return { 'no-group' } end
 local letters, moved, lost = {}, 0, 0
-if #ARGV == 6 then
-  letters = redis.call('ZRANGE', KEYS[7], 0, ARGV[5] - 1)
+if #ARGV == 5 then
+  letters = redis.call('ZRANGE', KEYS[7], 0, ARGV[4] - 1)
 end
-for at = 7, #ARGV do
+for at = 6, #ARGV do
   letters[#letters + 1] = redis.call('ZRANGEBYSCORE', KEYS[7], ARGV[at], ARGV[at])[1]
 end
 for _, letter in ipairs(letters) do
@@ -26,5 +26,5 @@ for _, letter in ipairs(letters) do
 end
 group.lost = group.lost + lost
 save()
-if moved > 0 then redis.call('PUBLISH', ARGV[6], '') end
+if moved > 0 then redis.call('PUBLISH', ARGV[5], '') end
 return { 'redriven', text(moved), text(lost) }

@@ -1,17 +1,17 @@
 -- Acknowledge delivered events, return them, or hold them longer.
 -- KEYS[1] meta   KEYS[2] log   KEYS[3 .. 7] of the group (see group.lua)
--- ARGV[5] verb       'ack': the events are done; 'nack': deliver them again; 'extend': the timeout begins again
--- ARGV[6] delay      integer, milliseconds until events are delivered again after 'nack'
--- ARGV[7] channel    whose subscribers are told after 'nack'
--- ARGV[8 + 2n]       of each receipt: version, delivery
+-- ARGV[4] verb       'ack': the events are done; 'nack': deliver them again; 'extend': the timeout begins again
+-- ARGV[5] delay      integer, milliseconds until events are delivered again after 'nack'
+-- ARGV[6] channel    whose subscribers are told after 'nack'
+-- ARGV[7 + 2n]       of each receipt: version, delivery
 -- Returns {'settled' | 'no-stream' | 'no-group', number of the events, {version, delivery of each receipt that is stale}}, as
 -- text.   O(receipts log pending)
-assert(#KEYS == 7 and #ARGV >= 9 and #ARGV % 2 == 1, 'settle: 7 keys, 7 arguments and 2 for each receipt')
-local delay = tonumber(ARGV[6])
+assert(#KEYS == 7 and #ARGV >= 8 and #ARGV % 2 == 0, 'settle: 7 keys, 6 arguments and 2 for each receipt')
+local delay = tonumber(ARGV[5])
 assert(delay, 'settle: delay is an integer')
 if not group then return { 'no-group' } end
 local settled, stale = 0, {}
-for at = 8, #ARGV, 2 do
+for at = 7, #ARGV, 2 do
   local own = ARGV[at]
   local delivery, rest = string.match(redis.call('HGET', KEYS[6], own) or '', '^(%d+) (.*)$')
   if delivery ~= ARGV[at + 1] then
@@ -19,9 +19,9 @@ for at = 8, #ARGV, 2 do
     stale[#stale + 1] = ARGV[at + 1]
   else
     settled = settled + 1
-    if ARGV[5] == 'ack' then
+    if ARGV[4] == 'ack' then
       forget(own)
-    elseif ARGV[5] == 'nack' then
+    elseif ARGV[4] == 'nack' then
       -- No receipt contains delivery 0.
       hold(own, now + delay, '0 ' .. rest)
     else
@@ -30,5 +30,5 @@ for at = 8, #ARGV, 2 do
   end
 end
 save()
-if ARGV[5] == 'nack' and settled > 0 then redis.call('PUBLISH', ARGV[7], '') end
+if ARGV[4] == 'nack' and settled > 0 then redis.call('PUBLISH', ARGV[6], '') end
 return { 'settled', text(settled), stale }

@@ -12,6 +12,7 @@ pub mod compression;
 pub mod conditional;
 mod connection;
 pub mod cors;
+pub mod counts;
 pub mod documentation;
 pub mod extract;
 pub mod fencing;

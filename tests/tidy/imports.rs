@@ -60,6 +60,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::body",
             "http::conditional",
             "http::compression",
+            "http::counts",
             "http::extract",
             "http::openapi_responses",
             "http::openapi_router",

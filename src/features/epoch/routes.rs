@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::model::{AdvanceRequest, Epoch, EpochChange, EpochQuery, ListQuery, MAX_PAGE};
 use super::service::{EpochService, Shown};
 use crate::http::conditional::Preconditions;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
@@ -79,9 +80,6 @@ pub(super) async fn list_epochs(
     State(epochs): State<Arc<EpochService>>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Epoch>>, Problem> {
-    if !(1..=MAX_PAGE).contains(&query.limit) {
-        let rule = format!("must be between 1 and {MAX_PAGE}, got {}", query.limit);
-        return Err(Problem::query_parameter("limit", rule));
-    }
+    require_count("limit", query.limit, MAX_PAGE)?;
     Ok(Json(epochs.list(query.limit, query.cursor).await?))
 }

@@ -12,7 +12,7 @@
 //! | `streams:dead:{<stream>}:<group>` | sorted set: dead letter -> version | `group_idle` | redrive, DELETE, expiry |
 //! | `streams:fence:{<stream>}` | integer: the highest fencing token seen | `fencing.outlive` | expiry |
 //! | `streams:moved:{<stream>}` | channel: the stream or one of its groups has something to deliver | | |
-//! | `streams:index` | sorted set: stream -> when it was last registered | a day longer than meta | DELETE, expiry |
+//! | `streams:index` | sorted set: stream -> when it was last registered | two minutes longer than meta | DELETE, expiry |
 
 use super::names::{ShortName, StreamName};
 use crate::redis::{Key, KeySpace};

@@ -175,7 +175,6 @@ impl Group<'_> {
             .arg(self.name.as_str())
             .arg(self.now)
             .arg(self.config.group_idle.as_millis())
-            .arg(self.config.life_ms())
     }
 
     /// Creates a group or changes it. The reply is whether it was created; `None` if the stream has too many groups.

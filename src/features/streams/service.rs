@@ -27,8 +27,8 @@ use crate::redis::{Batch, Effect, FencingToken, Key, Outcome, Redis};
 
 /// The most bytes of an event's metadata.
 const METADATA_LIMIT: usize = 4 << 10;
-/// How long a replica knows that a stream is listed.
-const KNOWN: Duration = Duration::from_secs(86_400);
+/// How long a replica knows that a stream is listed: another replica may delete it.
+const KNOWN: Duration = Duration::from_secs(60);
 /// The most streams of which a replica knows it.
 const MAX_KNOWN: usize = 10_000;
 /// A reader that waits reads again after this time, in case an announcement was lost.
@@ -296,7 +296,7 @@ impl StreamService {
             return Ok(());
         }
         let (index, limit) = (keys::index(self.redis.keys()), self.config.max_streams);
-        // A stream that a replica knows stays listed for a day longer than it can live.
+        // Longer than it can live after an append for which this replica has not listed it again.
         let life_ms = self.config.life_ms() + 2 * u64::try_from(KNOWN.as_millis()).unwrap_or_default();
         let call = scripts::register(&index, stream, limit, life_ms, &self.clock.redis_arg());
         let is_listed = self.redis.call(call).await.map_err(|mut fault| {

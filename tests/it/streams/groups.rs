@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{append_numbers, claim, put_group, versions};
-use crate::support::TestApp;
+use crate::support::{TestApp, eventually};
 
 #[tokio::test]
 async fn a_group_begins_where_it_says() {
@@ -87,4 +87,25 @@ async fn a_stream_has_at_most_64_groups_and_invalid_settings_are_refused_by_name
         assert_eq!(problem["errors"][0]["pointer"], format!("/{field}"), "{problem}");
     }
     app.put("/streams/orders/groups/a:b", json!({})).await.expect_problem(422, "invalid-path");
+}
+
+#[tokio::test]
+async fn a_group_ends_with_its_stream_however_often_it_is_asked() {
+    let app = TestApp::spawn().await;
+    append_numbers(&app, "orders", 1..=5).await;
+    put_group(&app, "billing", json!({})).await;
+    let life = |key: &str| app.redis().command::<i64>(&["PTTL", key]);
+    let _: i64 = app.redis().command(&["PEXPIRE", "streams:meta:{orders}", "60000"]);
+    claim(&app, "billing", json!({ "consumer": "c", "count": 100 })).await;
+    assert!((1..=60_000).contains(&life("streams:groups:{orders}")), "{}", life("streams:groups:{orders}"));
+    // The stream is forgotten: the next one of its name has version 1, which the group had passed.
+    let _: i64 = app.redis().command(&["PEXPIRE", "streams:meta:{orders}", "1"]);
+    let _: i64 = app.redis().command(&["PEXPIRE", "streams:groups:{orders}", "1"]);
+    let _: i64 = app.redis().command(&["DEL", "streams:log:{orders}", "streams:ids:{orders}"]);
+    eventually("the stream is forgotten", async || app.get("/streams/orders").await.is(404)).await;
+    append_numbers(&app, "orders", 1..=2).await;
+    let request = json!({ "consumer": "c" });
+    app.post("/streams/orders/groups/billing/claim", request).await.expect_problem(404, "group-not-found");
+    put_group(&app, "billing", json!({})).await;
+    assert_eq!(versions(&claim(&app, "billing", json!({ "consumer": "c", "count": 9 })).await["items"]), [1, 2]);
 }

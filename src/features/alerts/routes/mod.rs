@@ -9,6 +9,7 @@ use super::keys::HISTORY;
 use super::model::{AckRequest, Alert, AlertList, HistoryQuery};
 use super::service::Shared;
 use crate::http::auth::Principal;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
 pub(super) use stream::*;
@@ -47,9 +48,6 @@ pub(super) async fn list_alert_history(
     State(alerts): State<Shared>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<AlertList>, Problem> {
-    if !(1..=HISTORY).contains(&query.limit) {
-        let rule = format!("must be between 1 and {HISTORY}, got {}", query.limit);
-        return Err(Problem::query_parameter("limit", rule));
-    }
+    require_count("limit", query.limit, HISTORY)?;
     Ok(Json(AlertList { items: alerts.history(query.limit).await? }))
 }

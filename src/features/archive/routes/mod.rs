@@ -20,6 +20,7 @@ use super::service::ArchiveService;
 use super::{PARTIES, READ};
 use crate::clock::UnixMillis;
 use crate::http::auth::Principal;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
 use crate::http::reply::Page;
@@ -52,7 +53,7 @@ pub(super) async fn list_single_trades(
 ) -> Result<Response, Problem> {
     let SingleTradesQuery { symbol, from, to, limit, cursor } = query;
     caller.require_key(READ, symbol.as_str())?;
-    check_limit(limit, 1_000)?;
+    require_count("limit", limit, 1_000)?;
     if cursor.as_deref().is_some_and(|cursor| !is_entry_id(cursor)) {
         return Err(Problem::query_parameter("cursor", "must be the next_cursor of a page"));
     }
@@ -79,7 +80,7 @@ pub(super) async fn list_minutes(
 ) -> Result<Response, Problem> {
     let MinutesQuery { symbol, from, to, order, limit, cursor } = query;
     caller.require_key(READ, symbol.as_str())?;
-    check_limit(limit, 500)?;
+    require_count("limit", limit, 500)?;
     let mut range = range_of(from, to, archive.clock.now(), DAY)?;
     match (cursor.map(|cursor| i64::try_from(cursor).unwrap_or(i64::MAX)), order) {
         (Some(cursor), Order::Asc) => range.start = range.start.max(cursor),
@@ -179,13 +180,6 @@ impl From<FoundMinute> for MinuteView {
             sum: Some(MinuteSum::from(&found.trades.candle)),
         }
     }
-}
-
-fn check_limit(limit: usize, max: usize) -> Result<(), Problem> {
-    if (1..=max).contains(&limit) {
-        return Ok(());
-    }
-    Err(Problem::query_parameter("limit", format!("must be between 1 and {max}, got {limit}")))
 }
 
 fn check_step(step: Option<Decimal>) -> Result<(), Problem> {

@@ -15,6 +15,7 @@ use super::super::service::CacheService;
 use super::super::{READ, WRITE};
 use crate::http::auth::Principal;
 use crate::http::batch_item::separate;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::{GrantToken, reject_ahead};
 use crate::http::idempotent_operation::Unrecorded;
@@ -53,10 +54,7 @@ pub(in super::super) async fn list_keys(
     Extension(caller): Extension<Arc<Principal>>,
     Query(params): Query<ListParams>,
 ) -> Result<Json<Page<KeyInfo>>, Problem> {
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_LIMIT}, got {limit}")));
-    }
+    let limit = require_count("limit", params.limit.unwrap_or(DEFAULT_LIMIT), MAX_LIMIT)?;
     if params.prefix.len() > KEY_LIMIT {
         return Err(Problem::query_parameter(
             "prefix",

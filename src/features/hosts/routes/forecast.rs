@@ -12,8 +12,8 @@ use super::super::analysis::gauge::Gauge;
 use super::super::model::HostPath;
 use super::super::service::HostService;
 use super::super::tenancy::AccessScope;
-use super::within;
 use crate::http::auth::Principal;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::problem::Problem;
 
@@ -53,6 +53,6 @@ pub(in super::super) async fn get_forecast(
     Query(ForecastQuery { field, horizon, org_id }): Query<ForecastQuery>,
 ) -> Result<Json<ForecastAnswer>, Problem> {
     let scope = AccessScope::of(&caller, org_id.as_deref())?;
-    let horizon = within("horizon", horizon, DEFAULT_HORIZON, MAX_HORIZON)?;
+    let horizon = require_count("horizon", horizon.unwrap_or(DEFAULT_HORIZON), MAX_HORIZON)?;
     Ok(Json(hosts.forecast(&scope, &id, field, horizon).await?))
 }

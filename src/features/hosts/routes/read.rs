@@ -14,8 +14,9 @@ use super::super::read::export::Format;
 use super::super::read::range::Cursor;
 use super::super::service::HostService;
 use super::super::tenancy::AccessScope;
-use super::{OrganisationQuery, within};
+use super::OrganisationQuery;
 use crate::http::auth::Principal;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, Path, Query};
 use crate::http::problem::Problem;
 use crate::http::times::QueryTime;
@@ -70,7 +71,7 @@ pub(in super::super) async fn get_recent(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let scope = AccessScope::of(&caller, org_id.as_deref())?;
-    let count = within("count", count, DEFAULT_RECENT, MAX_RECENT)?;
+    let count = require_count("count", count.unwrap_or(DEFAULT_RECENT), MAX_RECENT)?;
     let format = history_format(format, &headers)?;
     let recent = hosts.recent(&scope, &id, count).await?;
     let samples = recent.metrics.iter().map(|sample| (&id, &**sample));
@@ -119,7 +120,7 @@ pub(in super::super) async fn get_range(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let scope = AccessScope::of(&caller, org_id.as_deref())?;
-    let limit = within("limit", limit, DEFAULT_RANGE, MAX_RANGE)?;
+    let limit = require_count("limit", limit.unwrap_or(DEFAULT_RANGE), MAX_RANGE)?;
     let format = history_format(format, &headers)?;
     let page = hosts.range(&scope, &id, start_time, end_time, cursor, limit).await?;
     let samples = page.metrics.iter().map(|sample| (&id, &**sample));
@@ -155,7 +156,7 @@ pub(in super::super) async fn list_hosts(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<HostList>, Problem> {
     let scope = AccessScope::of(&caller, query.org_id.as_deref())?;
-    let limit = within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?;
+    let limit = require_count("limit", query.limit.unwrap_or(DEFAULT_LIST), MAX_LIST)?;
     Ok(Json(hosts.list(&scope, query.cursor.as_ref().map(|HostCursor(after)| after), limit).await?))
 }
 
@@ -201,7 +202,7 @@ pub(in super::super) async fn list_latest(
         Format::Prometheus => (None, MAX_SCRAPED),
         _ => (
             query.cursor.as_ref().map(|HostCursor(after)| after),
-            within("limit", query.limit, DEFAULT_LIST, MAX_LIST)?,
+            require_count("limit", query.limit.unwrap_or(DEFAULT_LIST), MAX_LIST)?,
         ),
     };
     let page = hosts.latest_page(&scope, cursor, limit).await?;

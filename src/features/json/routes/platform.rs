@@ -20,6 +20,7 @@ use super::{
     CanDecrypt, ConditionHeaders, DocumentBody, PathParam, Paths, body, set_document_headers, updated, without_record,
 };
 use crate::http::conditional::Preconditions;
+use crate::http::counts::require_count;
 use crate::http::extract::{NoQuery, Path, Query};
 use crate::http::problem::Problem;
 
@@ -261,10 +262,7 @@ pub(in super::super) async fn list_activity(
     Query(ActivityParams { cursor, limit }): Query<ActivityParams>,
     CanDecrypt(can_decrypt): CanDecrypt,
 ) -> Result<Response, Problem> {
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_LIMIT}, got {limit}")));
-    }
+    let limit = require_count("limit", limit.unwrap_or(DEFAULT_LIMIT), MAX_LIMIT)?;
     let (page, source) =
         documents.list_activity(&DocumentKey::in_collection(ACTIVITY, &id), cursor, limit, can_decrypt).await?;
     let mut response = body(&page);

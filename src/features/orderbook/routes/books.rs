@@ -12,8 +12,9 @@ use super::super::model::{
 };
 use super::super::rules::BookSettings;
 use super::super::service::{OrderBookService, SettingsChange};
-use super::{conditional, require_range};
+use super::conditional;
 use crate::http::conditional::Preconditions;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
@@ -71,7 +72,7 @@ pub(in super::super) async fn list_books(
     State(books): State<Arc<OrderBookService>>,
     Query(query): Query<BooksQuery>,
 ) -> Result<Json<Page<BookSummary>>, Problem> {
-    require_range("limit", query.limit, MAX_PAGE)?;
+    require_count("limit", query.limit, MAX_PAGE)?;
     Ok(Json(books.books(query.cursor.as_ref(), query.limit).await?))
 }
 
@@ -90,7 +91,7 @@ pub(in super::super) async fn get_book(
     Query(query): Query<ViewQuery>,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    require_range("depth", query.depth, MAX_DEPTH)?;
+    require_count("depth", query.depth, MAX_DEPTH)?;
     let view = books.view(&path.symbol, query.depth).await?;
     Ok(match query.format {
         Format::Levels => conditional(&conditions, view.version, view.body),

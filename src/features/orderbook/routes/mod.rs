@@ -17,7 +17,6 @@ use serde::Serialize;
 
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::extract::Json;
-use crate::http::problem::Problem;
 
 /// A body with its entity tag, or 304 if the client has it.
 fn conditional<T: Serialize>(conditions: &Preconditions, version: u128, body: T) -> Response {
@@ -30,13 +29,4 @@ fn conditional<T: Serialize>(conditions: &Preconditions, version: u128, body: T)
     response.headers_mut().insert(header::ETAG, tag);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
-}
-
-/// # Errors
-/// `invalid-query` (422) if `value` is not between 1 and `most`.
-fn require_range(name: &str, value: usize, most: usize) -> Result<(), Problem> {
-    if (1..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(Problem::query_parameter(name, format!("must be between 1 and {most}, got {value}")))
 }

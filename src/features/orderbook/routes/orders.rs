@@ -12,9 +12,9 @@ use super::super::actor::Actor;
 use super::super::error::BookError;
 use super::super::model::{BookPath, MAX_PAGE, Order, OrderPath, OrderRequest, OrdersQuery, PlacedOrder};
 use super::super::service::OrderBookService;
-use super::require_range;
 use crate::http::auth::Principal;
 use crate::http::conditional::ETag;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, Page};
@@ -79,7 +79,7 @@ pub(in super::super) async fn list_orders(
     Path(path): Path<BookPath>,
     Query(query): Query<OrdersQuery>,
 ) -> Result<Json<Page<Order>>, Problem> {
-    require_range("limit", query.limit, MAX_PAGE)?;
+    require_count("limit", query.limit, MAX_PAGE)?;
     let may_match = caller.may_access(MATCH, path.symbol.as_str());
     Ok(Json(
         books

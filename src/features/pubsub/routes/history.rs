@@ -18,6 +18,7 @@ use super::super::model::{
 use super::super::service::PubSubService;
 use crate::events::{HistoryOrder, Keep};
 use crate::http::auth::{Caller, Principal};
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::negotiation::preferred;
 use crate::http::problem::Problem;
@@ -49,10 +50,7 @@ pub(in super::super) async fn get_history(
     Query(query): Query<HistoryQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_PAGE}, got {limit}")));
-    }
+    let limit = require_count("limit", query.limit.unwrap_or(DEFAULT_PAGE), MAX_PAGE)?;
     let since = query.position().map_err(|(name, rule)| Problem::query_parameter(name, rule))?;
     pubsub.refuse_revoked(caller.principal.as_deref()).await?;
     pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;

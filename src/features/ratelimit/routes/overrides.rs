@@ -10,6 +10,7 @@ use super::super::overrides;
 use super::super::service::LimitService;
 use super::KeyPath;
 use crate::http::auth::Principal;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::{Location, Problem};
 use crate::http::reply::{NoContent, Page};
@@ -57,9 +58,6 @@ pub(in super::super) async fn list_exceptions(
     Path(name): Path<String>,
     Query(query): Query<OverridesQuery>,
 ) -> Result<Json<Page<OverrideView>>, Problem> {
-    if !(1..=MAX_PAGE).contains(&query.limit) {
-        let rule = format!("must be between 1 and {MAX_PAGE}, got {}", query.limit);
-        return Err(Problem::query_parameter("limit", rule));
-    }
+    require_count("limit", query.limit, MAX_PAGE)?;
     Ok(Json(limits.overrides.list(&*limits.limiter(&name)?, query.cursor.as_deref(), query.limit)))
 }

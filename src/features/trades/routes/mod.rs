@@ -13,6 +13,7 @@ use super::model::{
 };
 use super::service::TradeService;
 use crate::clock::MAX_TIMESTAMP;
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::Problem;
@@ -40,13 +41,6 @@ pub(super) async fn report_trades(
     })
 }
 
-fn check_limit(limit: usize) -> Result<(), Problem> {
-    if (1..=MAX_PAGE).contains(&limit) {
-        return Ok(());
-    }
-    Err(Problem::query_parameter("limit", format!("must be between 1 and {MAX_PAGE}, got {limit}")))
-}
-
 /// List the trades of a symbol, the last to arrive first.
 ///
 /// The service keeps about 100,000 trades of each symbol.
@@ -58,7 +52,7 @@ pub(super) async fn list_trades(
     Path(SymbolPath { symbol }): Path<SymbolPath>,
     Query(TradesQuery { limit, cursor }): Query<TradesQuery>,
 ) -> Result<Json<Page<TradeView>>, Problem> {
-    check_limit(limit)?;
+    require_count("limit", limit, MAX_PAGE)?;
     if cursor.as_deref().is_some_and(|cursor| !is_entry_id(cursor)) {
         return Err(Problem::query_parameter("cursor", "must be the next_cursor of a page"));
     }
@@ -77,7 +71,7 @@ pub(super) async fn list_candles(
     Path(SymbolPath { symbol }): Path<SymbolPath>,
     Query(CandlesQuery { resolution, from, to, limit, cursor }): Query<CandlesQuery>,
 ) -> Result<Json<Page<CandleView>>, Problem> {
-    check_limit(limit)?;
+    require_count("limit", limit, MAX_PAGE)?;
     let now = trades.clock.now();
     let [from, to] = [from.map_or(0, |from| from.resolve(now)), to.map_or(MAX_TIMESTAMP, |to| to.resolve(now))];
     if from > to {

@@ -10,6 +10,7 @@ use super::super::service::TradeService;
 use super::super::udf::{
     self, MAX_BARS, UdfBars, UdfConfig, UdfHistoryQuery, UdfMatch, UdfSearchQuery, UdfSymbol, UdfSymbolQuery,
 };
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Query};
 use crate::http::problem::Problem;
 
@@ -41,10 +42,7 @@ pub(in super::super) async fn search_udf_symbols(
     State(trades): State<Arc<TradeService>>,
     Query(query): Query<UdfSearchQuery>,
 ) -> Result<Json<Vec<UdfMatch>>, Problem> {
-    if !(1..=MAX_MATCHES).contains(&query.limit) {
-        let rule = format!("must be between 1 and {MAX_MATCHES}, got {}", query.limit);
-        return Err(Problem::query_parameter("limit", rule));
-    }
+    require_count("limit", query.limit, MAX_MATCHES)?;
     Ok(Json(trades.udf_search(&query.query, query.limit).await?))
 }
 
@@ -61,9 +59,8 @@ pub(in super::super) async fn get_udf_history(
     let resolution = query.resolution.parse().map_err(|rule: String| {
         Problem::query_parameter("resolution", format!("{rule}, got `{}`", query.resolution))
     })?;
-    if let Some(count) = query.countback.filter(|count| !(1..=MAX_BARS).contains(count)) {
-        let rule = format!("must be between 1 and {MAX_BARS}, got {count}");
-        return Err(Problem::query_parameter("countback", rule));
+    if let Some(count) = query.countback {
+        require_count("countback", count, MAX_BARS)?;
     }
     Ok(Json(trades.udf_history(&query, resolution).await?))
 }
