@@ -88,6 +88,11 @@ async fn the_fold_trims_only_what_it_has_folded_and_full_tapes_refuse_trades() {
         // A slow machine needs several requests; each of them goes on where the last one stopped.
         reply.is(200) && reply.json()["items"][0]["trades"] == 200_000
     };
+    // The tape is trimmed to its newest half as soon as the other one is folded.
+    eventually("half is folded", async || {
+        folded().await || app.redis().command::<i64>(&["XLEN", "tape:{GRID}"]) <= 101_000
+    })
+    .await;
     eventually("everything is folded", folded).await;
     let left: i64 = app.redis().command(&["XLEN", "tape:{GRID}"]);
     assert!((100_000..=101_000).contains(&left), "{left}");
