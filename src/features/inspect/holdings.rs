@@ -33,10 +33,14 @@ const BEGINNINGS: &[(&str, &str, bool)] = &[
     ("metrics:", "hosts", false),
     ("market:current_epoch", "epoch", true),
     ("market:epoch_log", "epoch", true),
+    ("market:fence", "epoch", true),
     ("market:fold_turn", "trades", false),
     ("market:symbols", "trades", false),
     ("candles:", "trades", false),
+    ("streams:", "streams", true),
     ("tape:", "trades", false),
+    // What is not removed as too old must not expire.
+    ("trades_window:", "archive", false),
     ("orderbook", "orderbook", false),
     ("pubsub:", "pubsub", true),
     ("rate_limit:list:", "ratelimit", false),
@@ -75,6 +79,8 @@ mod tests {
             ("rate_limit:api:x", "ratelimit"),
             ("orderbook:{E}:orders", "orderbook"),
             ("market:price:E", "timeseries"),
+            ("streams:meta:{orders}", "streams"),
+            ("trades_window:{E}:minutes", "archive"),
             ("session:7", "other"),
         ] {
             assert_eq!(holding(name).name, holding_name, "{name}");

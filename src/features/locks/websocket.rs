@@ -73,10 +73,7 @@ pub(super) async fn hold_lock(
         .max_frame_size(MAX_MESSAGE)
         .write_buffer_size(0)
         .max_write_buffer_size(MAX_UNREAD);
-    let expires = caller.expires.and_then(|end| {
-        let left = u64::try_from(end.saturating_sub(locks.clock.now())).unwrap_or_default();
-        Instant::now().checked_add(Duration::from_millis(left))
-    });
+    let expires = caller.end(locks.clock.now());
     Ok(upgrade.on_upgrade(move |socket| async move {
         let (tasks, connection) = (locks.tasks.clone(), HoldConnection { socket, ttl: spec.ttl, expires, _open: open });
         // A task, so that a stopping replica waits until the lock is released.

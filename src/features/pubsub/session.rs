@@ -54,7 +54,7 @@ impl Session {
         let client = random::unique_text();
         let subscriber = Subscriber::new(&pubsub.channels);
         let allowance = (COMMAND_BURST, Instant::now());
-        let expires = end_of(pubsub, caller.principal.as_deref());
+        let expires = caller.principal.as_ref().and_then(|principal| principal.end(pubsub.clock.now()));
         let subject = caller.principal.as_deref().map_or("", subject_of);
         let handle = SocketHandle::new(client, subject, Arc::clone(subscriber.signal()));
         pubsub.sockets.register(&handle);
@@ -86,7 +86,7 @@ impl Session {
             return Err(Problem::new(&UNAUTHENTICATED).detail("the token belongs to another subject"));
         }
         self.permit.assign(&principal)?;
-        self.expires = end_of(&self.pubsub, Some(&principal));
+        self.expires = principal.end(self.pubsub.clock.now());
         let is_known = self.subject() == subject_of(&principal);
         self.handle.set_subject(subject_of(&principal));
         self.caller.principal = Some(principal);
@@ -287,10 +287,4 @@ impl Drop for Session {
 /// The subject of a caller's token, or the name of its key.
 fn subject_of(principal: &Principal) -> &str {
     principal.subject().unwrap_or(&principal.id)
-}
-
-/// When a credential ends, on the clock of this process.
-fn end_of(pubsub: &PubSubService, principal: Option<&Principal>) -> Option<Instant> {
-    let left = principal?.expires?.saturating_sub(pubsub.clock.now());
-    Instant::now().checked_add(Duration::from_millis(u64::try_from(left).unwrap_or_default()))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::clock::UnixMillis;
 use crate::config::auth::{SUBJECT, Scope};
@@ -135,6 +136,12 @@ impl Principal {
     pub fn until(mut self, expires: UnixMillis) -> Self {
         self.expires = Some(self.expires.map_or(expires, |earlier| earlier.min(expires)));
         self
+    }
+
+    /// When the credential ends on the clock of this process, if it is `now` on the service's.
+    pub fn end(&self, now: UnixMillis) -> Option<Instant> {
+        let left = u64::try_from(self.expires?.saturating_sub(now)).unwrap_or_default();
+        Instant::now().checked_add(Duration::from_millis(left))
     }
 
     /// Names the subject of the caller's token.

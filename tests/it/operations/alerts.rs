@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use gridtokenx_redis::lifecycle::{Component, Finding};
 use serde_json::{Value, json};
 
-use crate::support::{RedisServer, SentinelGroup, ServiceProcess, TestApp, TestAppBuilder, eventually, faketime};
+use crate::auth::{READER, key};
+use crate::support::{RedisServer, SentinelGroup, ServiceProcess, TestApp, TestAppBuilder, eventually, shifted_clock};
 
 /// Rounds and times that suit a test; the clock of the machine, since episodes last.
 const FAST: &str = "[alerts]\ninterval = \"50ms\"\nhold = \"100ms\"\nclear = \"300ms\"\ninstance = \"one\"\n";
@@ -193,7 +194,7 @@ impl Admin {
 #[test]
 fn a_clock_that_differs_is_reported() {
     let redis = RedisServer::start();
-    let behind = faketime(&["-m", "-f", "-10s"]);
+    let behind = shifted_clock("-10s");
     let own = [("GTX__ALERTS__INTERVAL", "50ms"), ("GTX__ALERTS__HOLD", "0s"), ("GTX__REDIS__CHECK_INTERVAL", "50ms")];
     let clock = behind.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut service = ServiceProcess::start_on(&redis, &clock.chain(own).collect::<Vec<_>>());
@@ -382,4 +383,16 @@ async fn every_condition_is_a_message_of_the_channels_document() {
     assert!(names.len() > 20, "{names:?}");
     let unknown: Vec<&&str> = names.iter().filter(|name| !document.contains(&format!("\"{name}\""))).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_credential() {
+    let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    let config = key("reader", READER, &format!("scopes = [\"alerts:read\"]\nexpires = \"{expires}\""));
+    let app = builder().system_clock().config(&config).spawn().await;
+    let request = Request::get("/alerts/events").header("x-api-key", READER).body(Body::empty()).expect("a request");
+    let mut body = app.app().answer(request).await.into_body().into_data_stream();
+    assert_eq!(next(&mut body).await.0, "alerts");
+    assert_eq!(next(&mut body).await, ("expired".to_owned(), json!({})));
+    assert!(body.next().await.is_none(), "the stream goes on");
 }

@@ -14,3 +14,10 @@ pub fn faketime(options: &[&str]) -> Vec<(String, String)> {
     let variables = shown.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| wanted.contains(name));
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
+
+/// The variables that shift the clock of a process, such as by `-10s`; its monotonic clock stays correct.
+pub fn shifted_clock(by: &str) -> Vec<(String, String)> {
+    let mut variables = faketime(&["-m", "-f", by]);
+    variables.push(("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()));
+    variables
+}

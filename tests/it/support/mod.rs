@@ -23,7 +23,7 @@ pub use app::{ADMIN_KEY, START, TestApp, TestAppBuilder};
 pub use collector::{Collector, hex};
 pub use eventually::eventually;
 pub use exposition::Exposition;
-pub use faketime::faketime;
+pub use faketime::{faketime, shifted_clock};
 pub use groups::{Cluster, SentinelGroup};
 pub use line_process::{LineProcess, node, node_package, python};
 pub use module_redis::{clear, command, migration, module_redis_url, on_module_redis, optional_module_redis_url};

@@ -1,6 +1,7 @@
 //! `GET /alerts/events`: alerts as Server-Sent Events.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -12,6 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::features::alerts::model::Alert;
 use crate::features::alerts::service::Shared;
+use crate::http::auth::Principal;
 use crate::http::extract::{NoQuery, OpenConnection};
 use crate::http::problem::{OVERLOADED, Problem};
 use crate::http::reply::event_stream;
@@ -23,18 +25,22 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Receive alerts as Server-Sent Events.
 ///
 /// The event `alerts` has all alerts that fire. It comes first, and again if the client reads too slowly. Each event `alert`
-/// is an alert that begins (`status` is `firing`) or ends (`resolved`). Events come without Redis too.
+/// is an alert that begins (`status` is `firing`) or ends (`resolved`). Events come without Redis too. When the credential
+/// expires, the stream ends with the event `expired`.
 #[utoipa::path(get, path = "/alerts/events", tag = "alerts", operation_id = "stream_alerts",
     responses((status = 200, description = "A stream of events until the client leaves", content_type = "text/event-stream",
         body = String)))]
 pub(in super::super) async fn stream_alerts(
     State(alerts): State<Shared>,
+    Extension(caller): Extension<Arc<Principal>>,
     open: Option<Extension<OpenConnection>>,
     NoQuery: NoQuery,
 ) -> Result<Response, Problem> {
     let slot = alerts.open_stream();
     let slot = slot.map_err(|_| Problem::new(&OVERLOADED).detail("this replica has as many streams as it may have"))?;
-    let state = StreamState { alerts, changes: None, _slot: slot, _open: open.map(|Extension(open)| open) };
+    let expires = caller.end(alerts.clock.now());
+    let open = open.map(|Extension(open)| open);
+    let state = StreamState { alerts, changes: None, expires, has_expired: false, _slot: slot, _open: open };
     Ok(event_stream(stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
         Some((chunk, state))
@@ -45,6 +51,9 @@ struct StreamState {
     alerts: Shared,
     /// `None`: the client needs all alerts first.
     changes: Option<Receiver<Alert>>,
+    /// When the credential ends.
+    expires: Option<Instant>,
+    has_expired: bool,
     _slot: Slot,
     /// The stream counts as a connection as long as it is open.
     _open: Option<OpenConnection>,
@@ -53,11 +62,16 @@ struct StreamState {
 impl StreamState {
     /// The next chunk; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
+        if self.has_expired {
+            return None;
+        }
         let Some(changes) = &mut self.changes else {
             let (all, changes) = self.alerts.follow();
             self.changes = Some(changes);
             return Some(event("alerts", &all));
         };
+        let beat = Instant::now() + HEARTBEAT;
+        let expires = self.expires.filter(|expires| *expires < beat);
         tokio::select! {
             change = changes.recv() => match change {
                 Ok(alert) => Some(event("alert", &alert)),
@@ -69,7 +83,11 @@ impl StreamState {
                 }
             },
             () = self.alerts.draining() => None,
-            () = tokio::time::sleep(HEARTBEAT) => Some(Bytes::from_static(b":\n\n")),
+            () = tokio::time::sleep_until(expires.unwrap_or(beat).into()) => {
+                self.has_expired = expires.is_some();
+                let text: &[u8] = if self.has_expired { b"event: expired\ndata: {}\n\n" } else { b":\n\n" };
+                Some(Bytes::from_static(text))
+            }
         }
     }
 }
