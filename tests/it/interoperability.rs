@@ -154,7 +154,11 @@ async fn contend(scene: &Scene, kinds: &[PeerKind], ours: usize, rounds: usize) 
     let here = join_all((0..ours).map(async |nth| {
         let name = format!("ours-{nth}");
         let mut intruders = 0;
-        for _ in 0..rounds {
+        // The service can finish its rounds before a slow peer tries again; it then goes on until the lock has passed.
+        for round in 0..rounds * 20 {
+            if round >= rounds && times_passed(scene) >= 2 {
+                break;
+            }
             let grant = loop {
                 let reply = scene.acquire("c", TTL, WAIT).await;
                 if reply.is(201) {
@@ -175,12 +179,22 @@ async fn contend(scene: &Scene, kinds: &[PeerKind], ours: usize, rounds: usize) 
         0,
         "two clients were in the critical section at once"
     );
-    let visits: Vec<String> = scene.app.redis().command(&["LRANGE", "visits:lock:c", "0", "-1"]);
-    assert_eq!(visits.len(), (kinds.len() + ours) * rounds);
-    let is_ours = |name: &String| name.starts_with("ours");
-    let passed = visits.windows(2).filter(|pair| is_ours(&pair[0]) != is_ours(&pair[1])).count();
+    let visits = visits(scene);
+    assert!(visits.len() >= (kinds.len() + ours) * rounds, "{} visits", visits.len());
+    let passed = times_passed(scene);
     println!("{} visits, {passed} times the lock passed between the service and a peer", visits.len());
     assert!(passed >= 2, "the clients did not contend: {passed}");
+}
+
+/// Who was in the critical section, in order.
+fn visits(scene: &Scene) -> Vec<String> {
+    scene.app.redis().command(&["LRANGE", "visits:lock:c", "0", "-1"])
+}
+
+/// How often the lock passed between the service and a peer.
+fn times_passed(scene: &Scene) -> usize {
+    let is_ours = |name: &String| name.starts_with("ours");
+    visits(scene).windows(2).filter(|pair| is_ours(&pair[0]) != is_ours(&pair[1])).count()
 }
 
 /// Passes through the critical section as the peers do; whether no other client was in it.
