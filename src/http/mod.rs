@@ -14,6 +14,7 @@ mod connection;
 pub mod cors;
 pub mod counts;
 pub mod documentation;
+pub mod durability;
 pub mod extract;
 pub mod fencing;
 mod gzip_body;

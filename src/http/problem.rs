@@ -85,6 +85,8 @@ problems! { COMMON:
         "Retry after the time in Retry-After. Nothing was changed.";
     REDIS_WRITES_REFUSED = "redis-writes-refused", SERVICE_UNAVAILABLE, "Redis does not accept writes at the moment",
         "Redis protects its data: its disk is full or replicas are missing. Reads still work.";
+    REPLICATION_UNMET = "replication-unmet", SERVICE_UNAVAILABLE, "Too few replicas have the write",
+        "The write was made unless outcome says otherwise, and a failover of Redis may lose it. A repetition waits again.";
     REDIS_OUT_OF_MEMORY = "redis-out-of-memory", INSUFFICIENT_STORAGE, "Redis is out of memory",
         "Reads and deletes still work. Writes need more memory or less data.";
     REDIS_DENIED = "redis-denied", SERVICE_UNAVAILABLE, "Redis denied the service access",
@@ -92,8 +94,7 @@ problems! { COMMON:
     WRONG_TYPE = "wrong-type", CONFLICT, "The key holds another kind of value",
         "The key holds a value of another type, perhaps written by another service.";
     STALE_FENCE = "stale-fence", CONFLICT, "The target has accepted a newer fencing token",
-        "A later holder of the lock has written, so your lock is no longer valid. Nothing was changed. Acquire the lock again \
-         and start from the current state.";
+        "A later holder of the lock has written. Nothing was changed. Acquire the lock again and read the current state.";
     INTERNAL = "internal-error", INTERNAL_SERVER_ERROR, "An internal error occurred",
         "Search the service's log for the request id to find the cause.";
 }

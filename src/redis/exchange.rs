@@ -7,7 +7,7 @@ use redis::{Pipeline, ServerErrorKind, Value};
 use super::connection::Packet;
 use super::fault::{Effect, FaultKind, Outcome, RedisFault};
 use super::link::{self, Live};
-use super::{Link, POOL_WAIT, Redis};
+use super::{Link, POOL_WAIT, Redis, durability};
 use crate::lifecycle::deadline::until;
 use crate::lifecycle::large_work;
 
@@ -38,6 +38,11 @@ impl Redis {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Value, RedisFault> {
+        let replicas = if effect == Effect::Write { durability::required() } else { 0 };
+        if replicas > 0 {
+            // Boxed: a future is as large as its largest branch, and few requests demand replicas.
+            return Box::pin(self.exchange_durably(packet, replicas)).await;
+        }
         let link = self.link(link::current_lane());
         let mut retries = 0;
         loop {
@@ -194,7 +199,7 @@ fn length(value: &Value) -> usize {
 }
 
 /// Whether one of several replies says that the server accepts no writes.
-fn holds_read_only(value: &Value) -> bool {
+pub(super) fn holds_read_only(value: &Value) -> bool {
     let says_so =
         |item: &Value| matches!(item, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly));
     matches!(value, Value::Array(items) if items.iter().any(says_so))

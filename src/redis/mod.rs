@@ -10,6 +10,7 @@ mod backoff;
 mod batch;
 mod connection;
 mod dedicated;
+pub mod durability;
 mod embedded;
 mod exchange;
 mod fault;
@@ -245,7 +246,7 @@ impl Redis {
     ) -> Result<Vec<Result<Value, RedisFault>>, RedisFault> {
         if self.0.is_cluster {
             let singly = commands.iter().map(|command| self.query::<Value>(command, effect));
-            return Ok(futures_util::future::join_all(singly).await);
+            return Ok(durability::join(singly).await);
         }
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {

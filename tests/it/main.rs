@@ -14,6 +14,7 @@ mod archive;
 mod attack;
 mod auth;
 mod auth_scopes;
+mod availability;
 mod cache;
 mod cache_counters;
 mod cache_faults;

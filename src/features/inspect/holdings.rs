@@ -46,6 +46,7 @@ const BEGINNINGS: &[(&str, &str, bool)] = &[
     ("rate_limit:list:", "ratelimit", false),
     ("rate_limit:exceptions", "ratelimit", false),
     ("rate_limit:", "ratelimit", true),
+    ("replication:", "replication", true),
     ("energy:", "timeseries", false),
     ("market:price:", "timeseries", false),
     ("settlement:", "timeseries", false),
