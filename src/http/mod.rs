@@ -50,3 +50,4 @@ pub mod strict_objects;
 pub mod times;
 mod turns;
 mod uri;
+mod violation;

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use super::violation::{Location, Violation};
 use crate::redis::{FaultKind, Outcome, RedisFault};
 
 /// A kind of error. The page `/problems/{slug}` explains it.
@@ -116,29 +117,6 @@ pub static JSON_BODY: &[&ProblemKind] = &[
     &UNSUPPORTED_MEDIA_TYPE,
     &INVALID_BODY,
 ];
-
-/// The part of the request that violates a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = ProblemLocation)]
-pub enum Location {
-    Body,
-    Query,
-    Path,
-    Header,
-}
-
-/// A violated rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = ProblemViolation)]
-pub struct Violation {
-    #[serde(rename = "in")]
-    pub location: Location,
-    /// JSON pointer into the body, or `/` followed by the name of the parameter or header.
-    #[schema(example = "/ttl_ms")]
-    pub pointer: String,
-    pub detail: String,
-}
 
 /// What the client needs for its next attempt.
 #[derive(Clone, Copy, Debug)]
@@ -395,7 +373,7 @@ impl From<RedisFault> for Problem {
             FaultKind::AheadFence => &INVALID_HEADER,
             FaultKind::Internal => &INTERNAL,
         };
-        let problem = Self { hint: fault.retry_after.map(Hint::RetryAfter), ..Self::new(kind) };
-        problem.detail(&fault).outcome(fault.outcome).caused_by(fault)
+        let hint = fault.retry_after.map(Hint::RetryAfter);
+        Self { hint, ..Self::new(kind) }.detail(&fault).outcome(fault.outcome).caused_by(fault)
     }
 }
