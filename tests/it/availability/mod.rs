@@ -1,3 +1,4 @@
 //! What is promised while servers of Redis fail: replicas that have a write, and the shipped configuration for groups.
 
 mod durability;
+mod shipped;

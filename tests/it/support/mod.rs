@@ -32,6 +32,6 @@ pub use process::ServiceProcess;
 pub use prometheus::Prometheus;
 pub use proxy::Proxy;
 pub use python::{build_directory, in_repository, output_text, run_python_tool};
-pub use redis_server::{MODULE_TYPE, RedisServer, free_port};
+pub use redis_server::{MODULE_TYPE, RedisServer, SHIPPED, free_port};
 pub use reply::Reply;
 pub use tls::TlsServer;

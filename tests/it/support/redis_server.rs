@@ -16,6 +16,9 @@ echo "$server" > "$PID_FILE"
 exec 3<&-
 wait "$server""#;
 
+/// The folder of the shipped configuration of Redis.
+pub const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/redis");
+
 /// The Redis type of RedisJSON values.
 pub const MODULE_TYPE: &str = "ReJSON-RL";
 
@@ -60,14 +63,21 @@ impl RedisServer {
     ///
     /// The harness adds a user for itself, since the shipped users have too few permissions.
     pub fn production() -> Self {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/redis");
+        Self::shipped("redis.conf", &[])
+    }
+
+    /// A server with a shipped configuration file and the shipped users; the password of each is its name.
+    pub fn shipped(file: &str, options: &[&str]) -> Self {
         let directory = temporary_directory();
-        let users = std::fs::read_to_string(shipped.join("users.acl")).expect("the shipped users");
+        let users = std::fs::read_to_string(Path::new(SHIPPED).join("users.acl")).expect("the shipped users");
+        let turned_on =
+            |users: String, name: &str| users.replace(&format!("{name} off"), &format!("{name} on >{name}"));
+        let users = ["replica", "sentinel"].into_iter().fold(users.replace(" resetpass", ""), turned_on);
         let acl = directory.path().join("users.acl");
         std::fs::write(&acl, format!("{users}\nuser harness on nopass ~* &* +@all\n")).expect("a file");
         let acl = acl.display().to_string();
         let users = Users { service: "?user=gridtokenx&pass=gridtokenx", test: "?user=harness&pass=any" };
-        Self::launch(directory, Some(shipped.join("redis.conf")), &["--aclfile", &acl], users)
+        Self::launch(directory, Some(Path::new(SHIPPED).join(file)), &[&["--aclfile", &acl], options].concat(), users)
     }
 
     /// A server or Sentinel with this configuration file, which it may rewrite.
@@ -144,6 +154,8 @@ impl RedisServer {
             .arg("--dir")
             .arg(self.directory.path())
             .args(&self.options)
+            // Shipped files include each other.
+            .current_dir(SHIPPED)
             .env("PID_FILE", self.pid_file())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
