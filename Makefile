@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check attack bench instructions openapi demo agent example image-check dashboards fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check ha-check attack bench instructions openapi demo agent example image-check dashboards fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ loss-check: ## Check for minutes that 200 clients lose none of 20,000 messages s
 book-check: ## Check for minutes that 16 clients and a killed Redis leave the order book that was acknowledged
 	cargo nextest run $(CARGO_FLAGS) --release --profile book-check --run-ignored only --test it \
 		-E 'test(/^orderbook::load::/)' --no-capture
+
+ha-check: ## Let a master with a replica fail for 20 minutes under load, and compare what is left with what callers were told (GTX_HA_CHECK_SEED)
+	GTX_HA_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile ha-check --test it -E 'test(/^availability::failover::no_/)' \
+		--no-capture
 
 attack: ## Attack the service for ten minutes as one client, and report its memory and another client's latency (GTX_ATTACK_ONLY)
 	GTX_ATTACK=long cargo nextest run $(CARGO_FLAGS) --release --profile attack --test it -E 'test(/^attack::/)' --no-capture
