@@ -19,6 +19,7 @@ mod key;
 mod limits;
 mod link;
 mod listener;
+mod master_switch;
 mod metrics;
 mod node_info;
 mod pass_fence;
@@ -159,6 +160,7 @@ impl Redis {
         if lane == 0 {
             let this = self.clone();
             tasks.spawn("redis.check", move |stop| async move { report::watch(&this, stop).await });
+            self.follow_sentinels(tasks);
         }
     }
 
