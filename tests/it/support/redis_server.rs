@@ -70,6 +70,10 @@ impl RedisServer {
     pub fn shipped(file: &str, options: &[&str]) -> Self {
         let directory = temporary_directory();
         let users = std::fs::read_to_string(Path::new(SHIPPED).join("users.acl")).expect("the shipped users");
+        // Sentinels let a server rewrite its file, and files include each other.
+        for name in ["redis.conf", "replica.conf", "cluster.conf"] {
+            std::fs::copy(Path::new(SHIPPED).join(name), directory.path().join(name)).expect("a shipped file");
+        }
         let turned_on =
             |users: String, name: &str| users.replace(&format!("{name} off"), &format!("{name} on >{name}"));
         let users = ["replica", "sentinel"].into_iter().fold(users.replace(" resetpass", ""), turned_on);
@@ -77,7 +81,8 @@ impl RedisServer {
         std::fs::write(&acl, format!("{users}\nuser harness on nopass ~* &* +@all\n")).expect("a file");
         let acl = acl.display().to_string();
         let users = Users { service: "?user=gridtokenx&pass=gridtokenx", test: "?user=harness&pass=any" };
-        Self::launch(directory, Some(Path::new(SHIPPED).join(file)), &[&["--aclfile", &acl], options].concat(), users)
+        let file = directory.path().join(file);
+        Self::launch(directory, Some(file), &[&["--aclfile", &acl], options].concat(), users)
     }
 
     /// A server or Sentinel with this configuration file, which it may rewrite.
@@ -154,8 +159,7 @@ impl RedisServer {
             .arg("--dir")
             .arg(self.directory.path())
             .args(&self.options)
-            // Shipped files include each other.
-            .current_dir(SHIPPED)
+            .current_dir(self.directory.path())
             .env("PID_FILE", self.pid_file())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

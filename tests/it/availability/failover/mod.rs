@@ -42,7 +42,11 @@ async fn no_write_that_a_replica_had_is_lost_when_the_master_fails() {
     let setting = |wanted| std::env::vars().find(|(name, _)| name == wanted).map(|(_, value)| value);
     let seed = setting("GTX_HA_CHECK_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let mut group = SentinelGroup::start().await;
-    let app = TestApp::builder().system_clock().config(&group.config()).spawn().await;
+    let app = TestApp::builder()
+        .system_clock()
+        .config(&format!("{}[streams]\nmax_streams = 1000000\n", group.config()))
+        .spawn()
+        .await;
     let settings = json!({ "mode": "store", "kind": "orders" });
     app.put("/orderbooks/GRID/settings", settings).await.expect(201);
     match setting("GTX_HA_CHECK").as_deref() {
@@ -77,7 +81,7 @@ async fn round(app: &TestApp, group: &mut SentinelGroup, fault: Fault, first: u6
         writes(&load).await;
         load.is_over.store(true, Ordering::Relaxed);
     });
-    let record = load.record();
+    let record = std::mem::take(&mut *load.record());
     let mut exists = Vec::with_capacity(record.writes.len());
     for some in record.writes.chunks(32) {
         exists.extend(join_all(some.iter().map(|write| exists_at(app, &write.path))).await);
