@@ -3,6 +3,7 @@
 mod candles;
 mod charts;
 mod fold;
+mod lines;
 mod record;
 
 use serde_json::{Value, json};
