@@ -36,13 +36,13 @@ if not change then return done({'overflow'}) end
 if ticks ~= order.ticks then
   change = change_level(order.side, order.ticks, order.remaining, -1, -1) .. ';' .. change
 end
-local member = format('%016.0f', order.seq) .. order.id
-order.rev = format('%.0f', order.rev + 1)
+local member = format('%016d', order.seq) .. order.id
+order.rev = format('%d', order.rev + 1)
 order.ticks, order.quantity, order.remaining, order.expires = ticks, quantity, remaining, expires
 local record
 if keeps_place then
   record = text(order)
-  call('ZADD', EXPIRY, expires, order.id)
+  expire(order)
   call('HSET', ORDERS, order.id, record)
 else
   -- The new place first: a side that becomes empty would lose its TTL.
