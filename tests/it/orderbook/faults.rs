@@ -1,11 +1,13 @@
 //! Without Redis, after its restart, and on a cluster.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use axum::http::Method;
 use serde_json::json;
 
 use super::{BOOK, create, create_levels, fill, order, place, report, view};
-use crate::support::{Cluster, RedisServer, TestApp, eventually};
+use crate::support::{Cluster, RedisServer, SentinelGroup, TestApp, eventually};
 
 #[tokio::test]
 async fn every_operation_fails_at_once_while_redis_is_unavailable() {
@@ -28,6 +30,7 @@ async fn every_operation_fails_at_once_while_redis_is_unavailable() {
         app.delete("/orderbooks/GRID/orders/a").await,
         app.delete("/orders?owner=ann").await,
         report(&app, &[fill("t", "a", "b", "4", "1")]).await,
+        app.send(Method::PUT, BOOK, &[("content-type", "application/x-ndjson")], "").await,
         app.put("/orderbooks/NEW/settings", json!({ "mode": "store", "kind": "orders" })).await,
         app.delete(BOOK).await,
     ] {
@@ -79,6 +82,78 @@ async fn a_restarted_redis_keeps_the_book_and_begins_a_new_generation() {
     assert_eq!(next, sequence.as_u64().map(|sequence| sequence + 1));
     place(&app, "s", "sell", "4", "1").await;
     report(&app, &[fill("t", "a", "s", "4", "1")]).await.expect(200);
+    // A service that has just started knows the same book and the same orders.
+    let book = view(&app).await;
+    let restarted = TestApp::builder().beside(&app).config("[orderbook]\nrequire_fence = false").spawn().await;
+    assert_eq!(view(&restarted).await, book);
+    for id in ["a", "b"] {
+        let side = order(id, "buy", "4", "1");
+        let repeated = restarted.post("/orderbooks/GRID/orders", side).await.expect(201).json();
+        assert_eq!(repeated["replayed"], true, "{repeated}");
+    }
+    report(&restarted, &[fill("t", "a", "s", "4", "1")]).await.expect(200);
+    assert_eq!(view(&restarted).await, book);
+}
+
+/// Follows the book until `done`, and panics if a state is seen again that another one has followed.
+async fn follow_states(app: &TestApp, done: &AtomicBool) -> u64 {
+    let (mut last, mut seen) = ((0, 0), 0);
+    while !done.load(Ordering::SeqCst) {
+        let reply = app.get("/orderbooks/GRID?depth=1").await;
+        if reply.is(503) || reply.is(504) {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let book = reply.expect(200).json();
+        let number = |field: &str| book[field].as_u64().expect("a number");
+        let state = (number("generation"), number("sequence"));
+        assert!(state >= last, "{state:?} after {last:?}");
+        (last, seen) = (state, seen + 1);
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_failover_under_load_restarts_no_sequence_silently() {
+    let mut group = SentinelGroup::start().await;
+    let app = TestApp::builder().config(&group.config()).spawn().await;
+    create(&app, "GRID").await;
+    let done = AtomicBool::new(false);
+    let placed = AtomicUsize::new(0);
+    let load = async {
+        let mut sequences = Vec::new();
+        for n in 0..200 {
+            let request = order(&format!("o{n}"), "buy", "4", "1");
+            let reply = loop {
+                let reply = app.post("/orderbooks/GRID/orders", request.clone()).await;
+                if !reply.is(503) && !reply.is(504) {
+                    break reply;
+                }
+                tokio::task::yield_now().await;
+            };
+            // If the replica had not yet received the book, nothing can be placed.
+            if reply.is(404) {
+                break;
+            }
+            sequences.push(reply.expect(201).json()["order"]["sequence"].as_u64().expect("a sequence"));
+            placed.fetch_add(1, Ordering::SeqCst);
+        }
+        done.store(true, Ordering::SeqCst);
+        sequences
+    };
+    let fail = async {
+        eventually("some orders are placed", async || placed.load(Ordering::SeqCst) >= 50).await;
+        let before = view(&app).await;
+        group.master.kill();
+        before
+    };
+    let (sequences, before, seen) = tokio::join!(load, fail, follow_states(&app, &done));
+    assert!(sequences.len() == 200 && seen > 0, "{} orders, {seen} views", sequences.len());
+    let after = view(&app).await;
+    assert!(after["generation"].as_u64() > before["generation"].as_u64(), "the other server may lack changes: {after}");
+    let sequence = &before["sequence"];
+    let old = app.get(&format!("/orderbooks/GRID/deltas?after={sequence}")).await;
+    assert!(old.is(410) || old.json()["generation"] == after["generation"], "{}", old.text());
 }
 
 #[tokio::test]
