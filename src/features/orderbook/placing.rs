@@ -123,7 +123,10 @@ impl OrderBookService {
             },
             "expires" => {
                 let (now, life) = (reply.number::<u64>(0), self.config.max_order_life);
-                BookError::invalid("/expires_at", format!("must be after now, {now}, by at most {life}"))
+                BookError::invalid(
+                    "/expires_at",
+                    format!("must be after now, {now}, and at most {life} after the order is placed"),
+                )
             }
             other => BookError::Unreadable { what: format!("reply `{other}`") },
         }

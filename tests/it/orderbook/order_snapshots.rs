@@ -145,11 +145,11 @@ async fn limits_hold_for_snapshots() {
     // What was staged before does not count.
     for _ in 0..3 {
         put(&app, &all).await.expect(200);
+        put(&app, &all[..149]).await.expect(200);
     }
     let mut one_more = order("more", "buy", "1", "1");
     one_more["owner"] = json!("greedy");
     app.post("/orderbooks/GRID/orders", one_more.clone()).await.expect_problem(409, "owner-full");
-    put(&app, &all[..149]).await.expect(200);
     app.delete(&format!("/orderbooks/GRID/orders/{}", ids(&all)[1])).await.expect(200);
     app.post("/orderbooks/GRID/orders", one_more).await.expect(201);
     let own = app.delete("/orderbooks/GRID/orders?owner=greedy").await.expect(200).json();
