@@ -83,7 +83,12 @@ fn value<T: DeserializeOwned>(number: u64, line: Option<&[u8]>) -> Result<Option
     match parse_json(text) {
         Ok(value) => Ok(Some((number, value))),
         Err(problem) if problem.violations().is_empty() => {
-            let detail = format!("line {number} of the body: {}", problem.text());
+            // The parser sees one line, and states its position in it.
+            let text = problem.text();
+            let detail = match text.split_once(" at line 1,") {
+                Some((reason, column)) => format!("{reason} at line {number},{column}"),
+                None => format!("{text} at line {number}"),
+            };
             Err(problem.detail(detail))
         }
         Err(problem) => Err(problem.within(&format!("/{number}"))),
@@ -121,11 +126,13 @@ mod tests {
     #[tokio::test]
     async fn a_problem_names_its_line() {
         let long = format!("1\n{}\n", "1".repeat(MAX_LINE + 1));
+        let deep = format!("1\n{}{}\n", "[".repeat(65), "]".repeat(65));
         for (text, slug, part) in [
             ("1\n\n300\n", "invalid-body", "\"/3\""),
-            ("1\n{\n", "invalid-json", "line 2 of the body"),
-            ("1\n2 3", "invalid-json", "line 2 of the body"),
+            ("1\n{\n", "invalid-json", "at line 2, column"),
+            ("1\n2 3", "invalid-json", "at line 2, column"),
             (long.as_str(), "invalid-body", "\"/2\""),
+            (deep.as_str(), "json-too-deep", "64 levels at line 2"),
         ] {
             let whole = read_all::<u8>(text.as_bytes()).map(|_| ()).expect_err(slug);
             let pieces = streamed(&[text]).await.map(|_| ()).expect_err(slug);

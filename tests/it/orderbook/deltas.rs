@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::model::CopyOfBook;
+use super::copy::CopyOfBook;
 use super::{create, fill, level, levels, place, report, view, without_fence};
 use crate::support::{TestApp, eventually, in_repository, output_text, run_python_tool};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use axum::http::Method;
 use serde_json::json;
 
-use super::{BOOK, create, create_levels, fill, order, place, report, view};
+use super::{BOOK, NDJSON, create, create_levels, fill, order, place, report, view};
 use crate::support::{Cluster, RedisServer, SentinelGroup, TestApp, eventually};
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn every_operation_fails_at_once_while_redis_is_unavailable() {
         app.delete("/orderbooks/GRID/orders/a").await,
         app.delete("/orders?owner=ann").await,
         report(&app, &[fill("t", "a", "b", "4", "1")]).await,
-        app.send(Method::PUT, BOOK, &[("content-type", "application/x-ndjson")], "").await,
+        app.send(Method::PUT, BOOK, &[NDJSON], "").await,
         app.put("/orderbooks/NEW/settings", json!({ "mode": "store", "kind": "orders" })).await,
         app.delete(BOOK).await,
     ] {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::model::{CopyOfBook, Random, decimal};
+use super::copy::CopyOfBook;
+use super::model::{Random, decimal};
 use super::{create, fill, levels, queue, report, view};
 use crate::support::{RedisServer, Reply, TestApp};
 

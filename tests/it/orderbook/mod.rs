@@ -3,6 +3,7 @@
 mod access;
 mod amending;
 mod batches;
+mod copy;
 mod deltas;
 mod documented_clients;
 mod events;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use crate::support::{Reply, TestApp};
 
 const BOOK: &str = "/orderbooks/GRID";
+const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
 /// A service whose matching engine needs no lock.
 async fn without_fence() -> TestApp {

@@ -4,12 +4,10 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    BOOK, create, create_levels, digest, fill, level, levels, order, place, queue, report, view, without_fence,
+    BOOK, NDJSON, create, create_levels, digest, fill, level, levels, order, place, queue, report, view, without_fence,
 };
 use crate::support::{Cluster, Reply, START, TestApp, eventually};
 use crate::timeseries_bulk::open_body;
-
-const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
 fn lines(orders: &[Value]) -> String {
     orders.iter().map(|order| format!("{order}\n")).collect()

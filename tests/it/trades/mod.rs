@@ -5,6 +5,7 @@ mod charts;
 mod fold;
 mod lines;
 mod record;
+mod recorded;
 
 use serde_json::{Value, json};
 
