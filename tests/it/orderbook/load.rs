@@ -61,7 +61,7 @@ struct Client<'a> {
 }
 
 /// Repeats a call until Redis has executed it.
-async fn settled(call: impl AsyncFn() -> Reply) -> Reply {
+pub async fn settled(call: impl AsyncFn() -> Reply) -> Reply {
     loop {
         let reply = call().await;
         if !reply.is(503) && !reply.is(504) {
