@@ -51,7 +51,7 @@ fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
     path
 }
 
-async fn python_client(folder: &Path, address: &str) -> Command {
+fn python_client(folder: &Path, address: &str) -> Command {
     python(&write(folder, "client.py", &(documented("python", address) + PYTHON)))
 }
 
@@ -66,7 +66,7 @@ async fn typescript_client(folder: &Path, address: &str) -> Command {
 #[tokio::test]
 async fn the_documented_python_client_keeps_the_book() {
     let folder = tempfile::tempdir().expect("a folder");
-    check("python", async |address: &str| python_client(folder.path(), address).await).await;
+    check("python", async |address: &str| python_client(folder.path(), address)).await;
 }
 
 #[tokio::test]

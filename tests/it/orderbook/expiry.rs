@@ -58,7 +58,7 @@ async fn expired_orders_are_gone_without_a_sweeper() {
         "expires_at": START + 1_000 });
     app.post("/orderbooks/GRID/orders", soon).await.expect(201);
     app.delete("/orderbooks/GRID/orders/soon").await.expect(200);
-    app.clock().advance(Duration::from_millis(15 * 60_000));
+    app.clock().advance(Duration::from_mins(15));
     let refused = report(&app, &[fill("t", "b0", "s", "4", "1")]).await;
     refused.expect_violation(409, "fill-refused", "/fills/0/buy_order_id");
     let book = view(&app).await;

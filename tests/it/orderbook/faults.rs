@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use axum::http::Method;
 use serde_json::json;
 
-use super::{BOOK, NDJSON, create, create_levels, fill, order, place, report, view};
-use crate::support::{Cluster, RedisServer, SentinelGroup, TestApp, eventually};
+use super::{BOOK, create, create_levels, fill, order, place, report, view};
+use crate::support::{Cluster, NDJSON, RedisServer, SentinelGroup, TestApp, eventually};
 
 #[tokio::test]
 async fn every_operation_fails_at_once_while_redis_is_unavailable() {

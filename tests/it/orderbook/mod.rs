@@ -26,7 +26,6 @@ use serde_json::{Value, json};
 use crate::support::{Reply, TestApp};
 
 const BOOK: &str = "/orderbooks/GRID";
-const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
 /// A service whose matching engine needs no lock.
 async fn without_fence() -> TestApp {

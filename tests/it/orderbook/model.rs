@@ -7,8 +7,8 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::copy::CopyOfBook;
-use super::{BOOK, NDJSON, digest, fill, levels, queue, report, view};
-use crate::support::{Reply, TestApp};
+use super::{BOOK, digest, fill, levels, queue, report, view};
+use crate::support::{NDJSON, Reply, TestApp, ndjson};
 
 /// Source: `SplitMix64`; Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
 pub struct Random(pub u64);
@@ -233,7 +233,9 @@ impl Trial {
     /// A snapshot of most orders, with other places.
     async fn replace(&mut self) {
         let mut live = std::mem::take(&mut self.model.live);
-        live.iter().for_each(|order| self.model.cancelled[usize::from(order.is_buy)] += order.remaining);
+        for order in &live {
+            self.model.cancelled[usize::from(order.is_buy)] += order.remaining;
+        }
         live.retain(|_| self.random.below(4) > 0);
         live.sort_by_cached_key(|_| self.random.below(u64::MAX));
         for order in &mut live {
@@ -243,7 +245,7 @@ impl Trial {
             order.place = self.model.next();
             self.model.placed[usize::from(order.is_buy)] += order.quantity;
         }
-        let lines: String = live.iter().map(|order| format!("{}\n", order.request)).collect();
+        let lines = ndjson(live.iter().map(|order| &order.request));
         self.app().send(Method::PUT, BOOK, &[NDJSON], lines).await.expect(200);
         self.model.live = live;
         self.copy = CopyOfBook::of(&view(&self.apps[0]).await);

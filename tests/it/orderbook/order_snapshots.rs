@@ -4,17 +4,13 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    BOOK, NDJSON, create, create_levels, digest, fill, level, levels, order, place, queue, report, view, without_fence,
+    BOOK, create, create_levels, digest, fill, level, levels, order, place, queue, report, view, without_fence,
 };
-use crate::support::{Cluster, Reply, START, TestApp, eventually};
+use crate::support::{Cluster, NDJSON, Reply, START, TestApp, eventually, ndjson};
 use crate::timeseries_bulk::open_body;
 
-fn lines(orders: &[Value]) -> String {
-    orders.iter().map(|order| format!("{order}\n")).collect()
-}
-
 async fn put(app: &TestApp, orders: &[Value]) -> Reply {
-    app.send(Method::PUT, BOOK, &[NDJSON], lines(orders)).await
+    app.send(Method::PUT, BOOK, &[NDJSON], ndjson(orders)).await
 }
 
 /// Orders of one price whose ids are in no order.
@@ -108,7 +104,7 @@ async fn a_mistake_in_the_last_line_leaves_the_book_untouched() {
         put(&app, &all).await.expect_violation(422, slug, &format!("/231/{field}"));
         assert!(book_keys(&app) == before, "{field} changed the book");
     }
-    let cut = format!("{}{{\"order_id\":", lines(&snapshot));
+    let cut = format!("{}{{\"order_id\":", ndjson(&snapshot));
     app.send(Method::PUT, BOOK, &[NDJSON], cut).await.expect_problem(400, "invalid-json");
     let tagged = format!("{BOOK}?source_sequence=1");
     app.put(&tagged, json!({ "bids": [], "asks": [] })).await.expect_violation(
@@ -177,7 +173,7 @@ async fn an_older_snapshot_is_refused_and_a_later_one_interrupts() {
     let app = without_fence().await;
     create(&app, "GRID").await;
     let numbered = async |source: u64, orders: &[Value]| {
-        app.send(Method::PUT, &format!("{BOOK}?source_sequence={source}"), &[NDJSON], lines(orders)).await
+        app.send(Method::PUT, &format!("{BOOK}?source_sequence={source}"), &[NDJSON], ndjson(orders)).await
     };
     numbered(7, &many(3)).await.expect(200);
     let before = digest(&app);
@@ -189,7 +185,7 @@ async fn an_older_snapshot_is_refused_and_a_later_one_interrupts() {
     let (pieces, body) = open_body();
     let slow = app.send(Method::PUT, BOOK, &[NDJSON], body);
     let fast = async {
-        pieces.send(Ok(lines(&many(150)).into())).expect("the request runs");
+        pieces.send(Ok(ndjson(&many(150)).into())).expect("the request runs");
         until_a_part_is_staged(&app).await;
         // Orders are placed and cancelled meanwhile; the orders of the other snapshot are no owner's yet.
         place(&app, "meanwhile", "buy", "3", "1").await;
@@ -213,7 +209,7 @@ async fn owners_keep_their_orders_if_they_cancel_while_a_snapshot_is_written() {
     let snapshot: Vec<Value> = (0..150).map(|n| order(&format!("n{n}"), "buy", "4", "1")).collect();
     let slow = app.send(Method::PUT, BOOK, &[NDJSON], body);
     let others = async {
-        pieces.send(Ok(lines(&snapshot).into())).expect("the request runs");
+        pieces.send(Ok(ndjson(&snapshot).into())).expect("the request runs");
         until_a_part_is_staged(&app).await;
         let done = app.delete("/orderbooks/GRID/orders?owner=owner-buy").await.expect(200).json();
         assert_eq!(done["cancelled"], 1, "only what rests");
@@ -231,7 +227,7 @@ async fn a_paused_engine_and_a_user_replace_no_orders() {
     create(&app, "GRID").await;
     put(&app, &many(1)).await.expect_problem(428, "fence-required");
     let with = async |token: &str, count: u32| {
-        app.send(Method::PUT, BOOK, &[NDJSON, ("fencing-token", token)], lines(&many(count))).await
+        app.send(Method::PUT, BOOK, &[NDJSON, ("fencing-token", token)], ndjson(&many(count))).await
     };
     with("20", 2).await.expect(200);
     with("19", 150).await.expect_problem(409, "stale-fence");
@@ -246,7 +242,7 @@ async fn snapshots_of_orders_work_on_a_cluster() {
     for symbol in ["zone-1:interval", "zone-2:interval", "zone-3:interval"] {
         create(&app, symbol).await;
         let path = format!("/orderbooks/{symbol}");
-        let replaced = app.send(Method::PUT, &path, &[NDJSON], lines(&many(250))).await.expect(200).json();
+        let replaced = app.send(Method::PUT, &path, &[NDJSON], ndjson(&many(250))).await.expect(200).json();
         assert_eq!(replaced["orders"], 250);
     }
     assert_eq!(app.delete("/orders?owner=o2").await.expect(200).json()["cancelled"], 3 * 36);
@@ -260,7 +256,7 @@ async fn a_snapshot_that_redis_interrupts_leaves_the_book() {
     let (pieces, body) = open_body();
     let slow = app.send(Method::PUT, BOOK, &[NDJSON], body);
     let cut = async {
-        pieces.send(Ok(lines(&many(150)).into())).expect("the request runs");
+        pieces.send(Ok(ndjson(&many(150)).into())).expect("the request runs");
         until_a_part_is_staged(&app).await;
         app.proxy().cut();
         pieces.send(Ok("\n".into())).expect("the request runs");

@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{MINUTE, report, trade};
-use crate::support::{START, TestApp, eventually};
+use crate::support::{NDJSON, START, TestApp, eventually, ndjson};
 
 #[tokio::test]
 async fn a_chart_scrolls_back_to_the_first_bar_and_ends_with_no_data() {
@@ -48,10 +48,8 @@ async fn a_chart_scrolls_back_to_the_first_bar_and_ends_with_no_data() {
 #[tokio::test]
 async fn a_cut_answer_keeps_the_newest_bars() {
     let app = TestApp::spawn().await;
-    let lines: String =
-        (0..5_010).map(|n| format!("{}\n", trade(&n.to_string(), START - n * MINUTE, "3", "1"))).collect();
-    let headers = [("content-type", "application/x-ndjson")];
-    app.send(Method::POST, "/trades?symbol=GRID", &headers, lines).await.expect(201);
+    let trades: Vec<Value> = (0..5_010).map(|n| trade(&n.to_string(), START - n * MINUTE, "3", "1")).collect();
+    app.send(Method::POST, "/trades?symbol=GRID", &[NDJSON], ndjson(&trades)).await.expect(201);
     eventually("all are folded", async || app.get("/market/candles/GRID?limit=1").await.is(200)).await;
     let history = async |rest: &str| {
         let path = format!("/udf/history?symbol=GRID&resolution=1&from=0&to={}{rest}", START / 1_000 + 60);

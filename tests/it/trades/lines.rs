@@ -4,13 +4,12 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{items, report, trade};
-use crate::support::{Reply, START, TestApp};
+use crate::support::{NDJSON, Reply, START, TestApp, ndjson};
 
 const PATH: &str = "/trades?symbol=GRID";
-const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
-fn lines(trades: impl IntoIterator<Item = Value>) -> String {
-    trades.into_iter().map(|trade| format!("{trade}\n")).collect()
+fn lines(trades: impl Iterator<Item = Value>) -> String {
+    ndjson(&trades.collect::<Vec<_>>())
 }
 
 async fn load(app: &TestApp, body: impl Into<String>) -> Reply {

@@ -4,13 +4,12 @@
 //! seconds, `b` or `s`, the type of the order, a remark, and an id.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{MINUTE, items, texts};
-use crate::support::TestApp;
+use crate::support::{NDJSON, TestApp, ndjson};
 
 /// The decimals of prices and volumes in the file.
 const PRICE: usize = 5;
@@ -39,7 +38,7 @@ async fn recorded_trades_leave_exact_candles() {
     let trades = pairs.values().find_map(Value::as_array).expect("trades");
     // Time, price and volume of each trade, by quarter of an hour.
     let mut quarters: BTreeMap<i64, Vec<(i64, i128, i128)>> = BTreeMap::new();
-    let mut lines = String::new();
+    let mut reported = Vec::new();
     for trade in trades {
         let text = |at: usize| trade[at].as_str().expect("text");
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds")]
@@ -47,14 +46,13 @@ async fn recorded_trades_leave_exact_candles() {
         let side = if text(3) == "b" { "buy" } else { "sell" };
         let line = json!({ "trade_id": trade[6].to_string(), "price": text(0), "quantity": text(1), "side": side,
             "timestamp": time });
-        writeln!(lines, "{line}").expect("text");
+        reported.push(line);
         let quarter = quarters.entry(time - time.rem_euclid(15 * MINUTE)).or_default();
         quarter.push((time, units(text(0), PRICE), units(text(1), VOLUME)));
     }
-    let app = TestApp::spawn().await;
+    let (app, lines) = (TestApp::spawn().await, ndjson(&reported));
     for status in [201, 200] {
-        let headers = [("content-type", "application/x-ndjson")];
-        app.send(Method::POST, "/trades?symbol=BTC", &headers, lines.clone()).await.expect(status);
+        app.send(Method::POST, "/trades?symbol=BTC", &[NDJSON], lines.clone()).await.expect(status);
     }
     let candles = items(&app, "/market/candles/BTC?resolution=15m&limit=1000").await;
     assert_eq!(candles.len(), quarters.len());
