@@ -129,7 +129,7 @@ mod tests {
         let deep = format!("1\n{}{}\n", "[".repeat(65), "]".repeat(65));
         for (text, slug, part) in [
             ("1\n\n300\n", "invalid-body", "\"/3\""),
-            ("1\n{\n", "invalid-json", "at line 2, column"),
+            ("1\nx\n", "invalid-json", "at line 2, column"),
             ("1\n2 3", "invalid-json", "at line 2, column"),
             (long.as_str(), "invalid-body", "\"/2\""),
             (deep.as_str(), "json-too-deep", "64 levels at line 2"),

@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{items, report, trade};
-use crate::support::{NDJSON, Reply, START, TestApp, ndjson};
+use crate::support::{NDJSON, Reply, START, TestApp, eventually, ndjson};
 
 const PATH: &str = "/trades?symbol=GRID";
 
@@ -32,6 +32,8 @@ async fn thousands_of_trades_are_on_the_tape_once_and_in_their_order() {
     let ids: Vec<_> = receipt["items"].as_array().expect("items").iter().map(|item| &item["trade_id"]).collect();
     assert_eq!((ids.len(), ids[0], ids[3_000]), (3_001, &json!("t-0"), &json!("t-3000")));
     assert_eq!(items(&app, "/market/trades/GRID?limit=1").await[0]["trade_id"], "t-3000");
+    // A slow machine needs several requests to fold them.
+    eventually("all are folded", async || app.get("/market/candles/GRID").await.is(200)).await;
     let candle = &items(&app, "/market/candles/GRID").await[0];
     assert_eq!((&candle["trades"], &candle["volume"]), (&json!(3_001), &json!("6002")));
     // The last line needs no line break, and a JSON report of the same trade is a repetition.
