@@ -4,5 +4,5 @@
 -- Returns {'swept', <1 if more orders have expired>, ended, generation, sequence, resting orders}.   O(64 log n)
 assert(#KEYS == 13 and #ARGV == 5, 'sweep: 13 keys, 5 arguments')
 local is_due = sweep(64)
-return done({ 'swept', is_due and '1' or '0', format('%.0f', sequence - began), generation,
-  format('%.0f', sequence), tostring(call('HLEN', ORDERS)) })
+return done({ 'swept', is_due and '1' or '0', format('%d', sequence - began), generation,
+  format('%d', sequence), tostring(call('HLEN', ORDERS)) })

@@ -21,6 +21,7 @@ mod gzip_body;
 mod header_timer;
 pub mod idempotent_operation;
 pub mod integer;
+pub mod json_lines;
 mod json_messages;
 pub mod layer;
 pub mod legacy_prefix;

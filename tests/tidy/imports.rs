@@ -67,6 +67,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::fencing",
             "http::idempotent_operation",
             "http::integer",
+            "http::json_lines",
             "http::layer",
             "http::lines",
             "http::negotiation",

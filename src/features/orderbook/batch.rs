@@ -105,7 +105,7 @@ impl OrderBookService {
             builds.push(Box::new(move |target| self.amendment(symbol, target, actor, id, item, None)));
         }
         for order in place.iter().filter_map(Planned::runs) {
-            builds.push(Box::new(move |target| self.placement(symbol, target, order)));
+            builds.push(Box::new(move |target| Ok(scripts::place(target, self.placement(symbol, target, order)?))));
         }
         let (rules, results) = self.call_each(symbol, &builds).await?;
         drop(builds);
