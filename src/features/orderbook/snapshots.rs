@@ -28,6 +28,7 @@ impl OrderBookService {
         snapshot: &BookSnapshot,
         token: Option<FencingToken>,
     ) -> Result<BookReplaced, BookError> {
+        let _timer = self.metrics.time("replace");
         self.require_fence(token)?;
         let name = random::unique_text();
         let replaced = self.replace_by_parts(symbol, snapshot, &name, token).await;

@@ -1,6 +1,6 @@
 //! The metrics of real-time channels.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::telemetry::metrics::Metrics;
 
@@ -19,6 +19,10 @@ pub(super) struct PubSubMetrics {
     pub subscriptions: IntGauge,
     pub channels: IntGauge,
     pub ring_bytes: IntGauge,
+    /// From the publication of a message to its delivery to a client that was subscribed then, seconds.
+    pub delivery: Histogram,
+    /// Frames that are being written to sockets, bytes.
+    pub backlog: IntGauge,
     /// By reason.
     pub gaps: IntCounterVec,
     pub skipped: IntCounter,
@@ -38,7 +42,14 @@ impl PubSubMetrics {
     /// `namespaces` are the patterns of the configuration.
     pub(super) fn new<'a>(metrics: &Metrics, namespaces: impl Iterator<Item = &'a str>) -> Self {
         let single = |name: &str, help: &str| metrics.counter(name, help, &[]).with_label_values::<&str>(&[]);
+        let delivery = metrics.histogram(
+            "pubsub_delivery_seconds",
+            "Time from the publication of a message to its delivery, for clients that were subscribed and receive all",
+            &[],
+        );
         let created = Self {
+            delivery: delivery.with_label_values::<&str>(&[]),
+            backlog: metrics.gauge("pubsub_backlog_bytes", "Frames that wait until WebSocket clients read them"),
             published: metrics.counter(
                 "pubsub_published_total",
                 "Messages by namespace and outcome: published, duplicate, superseded, refused, failed",
