@@ -8,6 +8,7 @@ use axum::http::{Method, Request, StatusCode};
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::config::log::TelemetryConfig;
+use gridtokenx_redis::hot_keys::HotKeys;
 use gridtokenx_redis::http::access::Access;
 use gridtokenx_redis::http::openapi_router::OpenApiRouter;
 use gridtokenx_redis::http::reply::NoContent;
@@ -109,6 +110,11 @@ fn alone(report: &mut Report, request: f64) {
         }),
     );
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let hot = HotKeys::new(1);
+    let keys: Vec<String> = (0..CALLS).map(|nth| format!("cache:session:{nth:08}")).collect();
+    row("hot keys, one key", nanoseconds(|| hot.record(0, std::iter::once(b"cache:session:00000007".as_slice()))));
+    let mut different = keys.iter().cycle();
+    row("hot keys, all different", nanoseconds(|| hot.record(0, different.next().into_iter().map(String::as_bytes))));
     row("deadline", runtime.block_on(deadline_on_the_wheel()));
 
     let id = "4bf92f3577b34da6a3ce929d0e0e4736";
