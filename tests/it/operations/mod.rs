@@ -7,4 +7,5 @@ mod health_check;
 mod injected;
 mod inspect;
 mod metrics;
+mod outages;
 mod rules;
