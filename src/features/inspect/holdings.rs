@@ -92,6 +92,9 @@ mod tests {
         ] {
             assert_eq!(holding(name).name, holding_name, "{name}");
         }
+        let listed: Vec<&str> = names().into_iter().collect();
+        let pattern = format!("^({})$", listed.join("|"));
+        assert!(include_str!("model.rs").contains(&pattern), "the document of the API names {pattern}");
         assert!(holding("lock:a").expires && !holding("lock:fence:{lock:a}").expires);
         assert_eq!((beginning("session:7"), beginning("secret")), ("session:*".to_owned(), "*".to_owned()));
     }

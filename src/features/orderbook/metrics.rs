@@ -6,6 +6,8 @@ use super::error::BookError;
 use crate::telemetry::metrics::Metrics;
 
 const OPERATIONS: [&str; 5] = ["place", "amend", "cancel", "fill", "replace"];
+/// Seconds, from a script on an idle Redis to half of the time that a command may take.
+const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
 const RESULTS: [&str; 3] = ["done", "refused", "failed"];
 
 #[derive(Clone, Debug)]
@@ -34,10 +36,11 @@ impl BookMetrics {
         for (operation, result) in OPERATIONS.iter().flat_map(|operation| RESULTS.map(|result| (*operation, result))) {
             operations.with_label_values(&[operation, result]);
         }
-        let seconds = metrics.histogram(
+        let seconds = metrics.histogram_in(
             "orderbook_seconds",
             "Time of an operation on a book; batch: one of several operations",
             &["operation"],
+            BUCKETS,
         );
         let depth = metrics.gauges(
             "orderbook_depth",

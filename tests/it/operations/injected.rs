@@ -127,16 +127,13 @@ async fn changes_of_books_that_cannot_be_published_are_reported() {
     let app = builder().spawn().await;
     let settings = json!({ "mode": "store", "kind": "orders", "price_decimals": 2, "quantity_decimals": 3 });
     app.put("/orderbooks/GRID/settings", settings).await.expect(201);
-    // Another program has taken the key of the channel.
-    let _: String = app.redis().command(&["SET", "pubsub:meta:{market:events:GRID}", "x"]);
-    let _: String = app.redis().command(&["SET", "pubsub:meta:{orderbook:GRID}", "x"]);
+    // Another program has taken the key of the book's metadata, which are written before the changes are published.
+    let _: String = app.redis().command(&["SET", "orderbook:{GRID}:metadata", "x"]);
     let order = json!({ "order_id": "o-1", "owner": "user-7", "side": "buy", "price": "4.35", "quantity": "1.000" });
     app.post("/orderbooks/GRID/orders", order).await.expect(201);
     reported(&app, "MarketDataDelay").await;
     one_episode(&app, "MarketDataDelay", async || {
-        for channel in ["market:events:GRID", "orderbook:GRID"] {
-            let _: u64 = app.redis().command(&["DEL", &format!("pubsub:meta:{{{channel}}}")]);
-        }
+        let _: u64 = app.redis().command(&["DEL", "orderbook:{GRID}:metadata"]);
         eventually("the changes are published", async || {
             metric(&app, "/metrics", "orderbook_follower_lag_seconds").await == Some(0.0)
         })
