@@ -131,13 +131,13 @@ async fn changes_of_books_that_cannot_be_published_are_reported() {
     let _: String = app.redis().command(&["SET", "orderbook:{GRID}:metadata", "x"]);
     let order = json!({ "order_id": "o-1", "owner": "user-7", "side": "buy", "price": "4.35", "quantity": "1.000" });
     app.post("/orderbooks/GRID/orders", order).await.expect(201);
+    app.clock().advance(Duration::from_secs(6));
+    let lag = async || metric(&app, "/metrics", "orderbook_follower_lag_seconds").await;
+    eventually("the change is late", async || lag().await.is_some_and(|lag| lag > 5.0)).await;
     reported(&app, "MarketDataDelay").await;
     one_episode(&app, "MarketDataDelay", async || {
         let _: u64 = app.redis().command(&["DEL", "orderbook:{GRID}:metadata"]);
-        eventually("the changes are published", async || {
-            metric(&app, "/metrics", "orderbook_follower_lag_seconds").await == Some(0.0)
-        })
-        .await;
+        eventually("the changes are published", async || lag().await == Some(0.0)).await;
     })
     .await;
 }
