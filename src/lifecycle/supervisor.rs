@@ -1,6 +1,6 @@
 //! Messages to systemd, or to another supervisor that speaks its protocol.
 //!
-//! Source: sd_notify(3) and sd_watchdog_enabled(3) of systemd.
+//! Source: the manual pages `sd_notify(3)` and `sd_watchdog_enabled(3)` of systemd.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -67,7 +67,7 @@ impl Supervisor {
         let heartbeats = heartbeats.clone();
         tasks.spawn(WATCHDOG, move |stop| async move {
             loop {
-                heartbeats.beat(thread);
+                heartbeats.beat(thread, heartbeats.elapsed());
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(watchdog / BEATS) => {}
@@ -82,7 +82,7 @@ impl Supervisor {
         let (supervisor, heartbeats) = (self.clone(), heartbeats.clone());
         tasks.spawn(WATCHDOG, move |stop| async move {
             loop {
-                match heartbeats.silent(watchdog / LOOKS) {
+                match heartbeats.silent(heartbeats.elapsed(), watchdog / LOOKS) {
                     None => supervisor.send("WATCHDOG=1"),
                     Some(thread) => tracing::error!(thread, "a thread hangs; the supervisor gets no sign of life"),
                 }
@@ -109,18 +109,17 @@ impl Heartbeats {
         Self { started: Instant::now(), last: (0..threads).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    fn beat(&self, thread: usize) {
+    /// Notes that a thread takes its turn, milliseconds after the start.
+    fn beat(&self, thread: usize, at: u64) {
         if let Some(last) = self.last.get(thread) {
-            last.store(self.elapsed(), Ordering::Relaxed);
+            last.store(at, Ordering::Relaxed);
         }
     }
 
-    /// A thread that has not beaten for longer than `limit`.
-    fn silent(&self, limit: Duration) -> Option<usize> {
-        let now = self.elapsed();
-        let is_silent =
-            |last: &AtomicU64| Duration::from_millis(now.saturating_sub(last.load(Ordering::Relaxed))) > limit;
-        self.last.iter().position(is_silent)
+    /// A thread that has not beaten for longer than `limit`, milliseconds after the start.
+    fn silent(&self, now: u64, limit: Duration) -> Option<usize> {
+        let since = |last: &AtomicU64| Duration::from_millis(now.saturating_sub(last.load(Ordering::Relaxed)));
+        self.last.iter().position(|last| since(last) > limit)
     }
 
     fn elapsed(&self) -> u64 {
@@ -150,15 +149,13 @@ mod tests {
 
     #[test]
     fn one_silent_thread_is_enough() {
-        let heartbeats = Heartbeats { started: Instant::now(), ..Heartbeats::new(2) };
-        let limit = Duration::from_secs(3_600);
-        assert_eq!(heartbeats.silent(limit), None);
-        let heartbeats = Heartbeats { started: Instant::now() - 2 * limit, ..heartbeats };
-        assert_eq!(heartbeats.silent(limit), Some(0));
-        heartbeats.beat(0);
-        assert_eq!(heartbeats.silent(limit), Some(1));
-        heartbeats.beat(1);
-        assert_eq!(heartbeats.silent(limit), None);
+        let heartbeats = Heartbeats::new(2);
+        let silent = |now| heartbeats.silent(now, Duration::from_secs(10));
+        assert_eq!((silent(10_000), silent(10_001)), (None, Some(0)));
+        heartbeats.beat(0, 9_000);
+        assert_eq!(silent(10_001), Some(1));
+        heartbeats.beat(1, 9_000);
+        assert_eq!(silent(10_001), None);
     }
 
     #[test]
