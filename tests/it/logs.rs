@@ -1,7 +1,5 @@
 //! Log lines of the binary, as a log collector receives them.
 
-use std::io::{Read, Write};
-
 use serde_json::Value;
 
 use crate::support::{Exposition, RedisServer, ServiceProcess};

@@ -51,11 +51,9 @@ async fn the_library_of_grafana_knows_every_field() {
 async fn complaints_of_typescript(boards: &[Value]) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     std::os::unix::fs::symlink(node_package(""), directory.path().join("node_modules")).expect("a link");
-    let mut source = "import type { Dashboard } from \"@grafana/schema\";\n".to_owned();
-    for (at, board) in boards.iter().enumerate() {
-        source.push_str(&format!("export const board{at}: Dashboard = {board};\n"));
-    }
-    std::fs::write(directory.path().join("boards.ts"), source).expect("written");
+    let mut source = vec!["import type { Dashboard } from \"@grafana/schema\";".to_owned()];
+    source.extend(boards.iter().enumerate().map(|(at, board)| format!("export const board{at}: Dashboard = {board};")));
+    std::fs::write(directory.path().join("boards.ts"), source.join("\n")).expect("written");
     let mut command = node(&node_package("typescript/bin/tsc"));
     command.args(["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler"]);
     let output = command.arg("boards.ts").current_dir(directory.path()).output().await.expect("node runs");
