@@ -12,11 +12,14 @@ use std::pin::pin;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use redis::{Arg, Cmd, Pipeline, Value};
+use redis::{Pipeline, Value};
 
 use super::Redis;
 use super::connection::Packet;
 use super::fault::{Effect, RedisFault};
+
+/// How long the mark stays that is written behind a write, milliseconds.
+const MARK_LIFE_MS: u32 = 1_000;
 
 thread_local! {
     static CURRENT: Cell<Durability> = const { Cell::new(Durability::new(0)) };
@@ -112,20 +115,25 @@ fn record(replicas: u8) {
 }
 
 impl Redis {
-    /// Sends a packet of writes, and waits at most half a command timeout until this many replicas have them. Too few
+    /// Sends a packet of writes, of which `key` is the first key, and waits at most half a command timeout until this many replicas have them. Too few
     /// replicas are no fault: the writes were made, and the request learns the number.
     ///
     /// # Errors
     /// [`RedisFault`], as of any exchange. It is not tried again.
-    pub(super) async fn exchange_durably(&self, packet: Packet<'_>, replicas: u8) -> Result<Value, RedisFault> {
+    pub(super) async fn exchange_durably(
+        &self,
+        packet: Packet<'_>,
+        key: &[u8],
+        replicas: u8,
+    ) -> Result<Value, RedisFault> {
         let timed = self.0.metrics.begin(packet);
-        let result = self.write_and_wait(packet, replicas).await;
+        let result = self.write_and_wait(packet, key, replicas).await;
         let label = result.as_ref().map_or_else(|fault| fault.kind.label(), |_| "ok");
         timed.end(label, Instant::now());
         result
     }
 
-    async fn write_and_wait(&self, packet: Packet<'_>, replicas: u8) -> Result<Value, RedisFault> {
+    async fn write_and_wait(&self, packet: Packet<'_>, key: &[u8], replicas: u8) -> Result<Value, RedisFault> {
         let wait = self.0.limits.command / 2;
         let mut commands = match packet {
             Packet::Command(_) => Pipeline::new(),
@@ -136,10 +144,7 @@ impl Redis {
         }
         // A write that finds everything as it shall be reaches no replica, and newer servers do not count it as the last
         // write of the connection.
-        let Some(mark) = self.mark(&commands) else {
-            return Err(RedisFault::bad_reply(NoKey, Effect::Write).not_applied());
-        };
-        commands.add_command(mark);
+        commands.cmd("SET").arg(self.0.keys.mark_of(&String::from_utf8_lossy(key))).arg("").arg("PX").arg(MARK_LIFE_MS);
         commands.cmd("WAIT").arg(replicas).arg(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         let mut connection = self.dedicated().await?;
         let mut replies = connection.replies(&commands, Effect::Write, self.0.limits.command + wait).await?;
@@ -158,25 +163,7 @@ impl Redis {
             },
         }
     }
-
-    /// A write that changes nothing of importance in the slot of the first command; `None` without commands.
-    fn mark(&self, commands: &Pipeline) -> Option<Cmd> {
-        let first = commands.cmd_iter().next()?;
-        let text = |at: usize| match first.args_iter().nth(at) {
-            Some(Arg::Simple(bytes)) => Some(String::from_utf8_lossy(bytes)),
-            _ => None,
-        };
-        let calls_script = text(0).is_some_and(|name| name.starts_with("EVAL"));
-        let key = text(if calls_script { 3 } else { 1 })?;
-        let mut mark = redis::cmd("SET");
-        mark.arg(self.0.keys.mark_of(&key)).arg("").arg("PX").arg(1_000);
-        Some(mark)
-    }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("a write names no key")]
-struct NoKey;
 
 #[cfg(test)]
 mod tests {

@@ -38,12 +38,17 @@ impl Redis {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Value, RedisFault> {
+        let lane = link::current_lane();
+        self.0.hot_keys.record(lane, packet.keys());
         let replicas = if effect == Effect::Write { durability::required() } else { 0 };
-        if replicas > 0 {
+        // A message to subscribers has no key, and nothing of it is stored.
+        if replicas > 0
+            && let Some(key) = packet.keys().next()
+        {
             // Boxed: a future is as large as its largest branch, and few requests demand replicas.
-            return Box::pin(self.exchange_durably(packet, replicas)).await;
+            return Box::pin(self.exchange_durably(packet, key, replicas)).await;
         }
-        let link = self.link(link::current_lane());
+        let link = self.link(lane);
         let mut retries = 0;
         loop {
             let timed = self.0.metrics.begin(packet);

@@ -22,7 +22,7 @@ pub use super::scrape::{Labels, Row, family};
 
 /// Request durations, seconds: from the fastest read over a shared connection to beyond the request deadline.
 /// Fewer than those of other durations: a replica that has answered on every route has some 200 such histograms.
-const ROUTE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+const ROUTE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 2.5];
 const DURATION_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Where every metric of the process is registered.

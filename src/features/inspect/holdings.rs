@@ -1,5 +1,7 @@
 //! To which capability a key belongs.
 
+use std::collections::BTreeSet;
+
 /// A group of keys with a beginning in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Holding {
@@ -61,6 +63,11 @@ pub(super) fn holding(name: &str) -> Holding {
     found.map_or(OTHER, |(_, name, expires)| Holding { name, expires: *expires })
 }
 
+/// The names of all holdings.
+pub(super) fn names() -> BTreeSet<&'static str> {
+    BEGINNINGS.iter().map(|(_, name, _)| *name).chain([OTHER.name]).collect()
+}
+
 /// The beginning of a name, up to its first colon: says whose it may be, and nothing about its owner.
 pub(super) fn beginning(name: &str) -> String {
     let end = name.find(':').unwrap_or(0);
@@ -86,6 +93,9 @@ mod tests {
         ] {
             assert_eq!(holding(name).name, holding_name, "{name}");
         }
+        let listed: Vec<&str> = names().into_iter().collect();
+        let pattern = format!("^({})$", listed.join("|"));
+        assert!(include_str!("model.rs").contains(&pattern), "the document of the API names {pattern}");
         assert!(holding("lock:a").expires && !holding("lock:fence:{lock:a}").expires);
         assert_eq!((beginning("session:7"), beginning("secret")), ("session:*".to_owned(), "*".to_owned()));
     }

@@ -80,6 +80,7 @@ impl OrderBookService {
         actor: &Actor,
         request: BatchRequest,
     ) -> Result<BatchReply, BookError> {
+        let _timer = self.metrics.time("batch");
         let amend = request.amend.into_iter().map(|item| {
             Planned::of(item, |item| match item.order_id.clone() {
                 Some(id) => Ok((id, item)),

@@ -60,6 +60,7 @@ impl OrderBookService {
         actor: &Actor,
         request: OrderRequest,
     ) -> Result<PlacedOrder, BookError> {
+        let _timer = self.metrics.time("place");
         let order = NewOrder::new(symbol, actor, request)?;
         let place = |target: &Target<'_>| Ok(scripts::place(target, self.placement(symbol, target, &order)?));
         let called = self.call(symbol, None, place).await;
@@ -157,6 +158,7 @@ impl OrderBookService {
     /// # Errors
     /// [`BookError::OrderNotFound`], or [`BookError::OrderEnded`] if it was filled or expired before.
     pub(super) async fn cancel(&self, symbol: &Symbol, actor: &Actor, id: &Identifier) -> Result<Order, BookError> {
+        let _timer = self.metrics.time("cancel");
         let owner = actor.limit();
         let called = self
             .call(symbol, None, |target| {

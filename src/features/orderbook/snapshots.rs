@@ -40,6 +40,7 @@ impl OrderBookService {
         snapshot: &BookSnapshot,
         token: Option<FencingToken>,
     ) -> Result<BookReplaced, BookError> {
+        let _timer = self.metrics.time("replace");
         let source = snapshot.source_sequence;
         let stored = Snapshot { symbol, name: random::unique_text(), source, token };
         let replaced = self.store_levels(&stored, snapshot).await;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Starts the server, writes its process id to a file, and kills it when standard input closes, even if the test is
-/// killed.
+/// killed. A file that must not grow is an error to the server, as a full disk is, and does not end it.
 const SUPERVISOR: &str = r#"exec 3<&0
+trap '' XFSZ
 "$@" </dev/null 3<&- & server=$!
 echo "$server" > "$PID_FILE"
 { cat <&3 >/dev/null; kill -CONT "$server" 2>/dev/null; kill -KILL "$server" 2>/dev/null; } &
