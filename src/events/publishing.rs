@@ -31,7 +31,7 @@ struct Group<'a> {
 /// The calls, in the order in which they are sent.
 struct Groups<'a> {
     events: &'a Events,
-    groups: Vec<Group<'a>>,
+    calls: Vec<Group<'a>>,
     /// The group that takes the next message of a channel.
     open: HashMap<ChannelName, usize>,
 }
@@ -45,9 +45,9 @@ impl<'a> Groups<'a> {
     ) -> Result<usize, EventsError> {
         let members = message.members(channel);
         let fits = |group: &Group<'_>| group.messages.len() < CALL && group.bytes + members.len() <= CALL_BYTES;
-        let open = self.open.get(channel).copied().filter(|at| self.groups.get(*at).is_some_and(fits));
+        let open = self.open.get(channel).copied().filter(|at| self.calls.get(*at).is_some_and(fits));
         let at = if let Some(at) = open { at } else { self.begin(channel, token)? };
-        if let Some(group) = self.groups.get_mut(at) {
+        if let Some(group) = self.calls.get_mut(at) {
             let keys = self.events.redis.keys();
             let seen = message.may_be_repeated.then(|| group.keys.seen(keys, &message.id));
             group.bytes += members.len();
@@ -59,15 +59,15 @@ impl<'a> Groups<'a> {
     fn begin(&mut self, channel: &ChannelName, token: Option<FencingToken>) -> Result<usize, EventsError> {
         let namespace = self.events.namespace(channel)?;
         let keys = ChannelKeys::new(self.events.redis.keys(), channel);
-        let at = self.groups.len();
-        self.groups.push(Group { namespace, keys, token, messages: Vec::new(), bytes: 0 });
+        let at = self.calls.len();
+        self.calls.push(Group { namespace, keys, token, messages: Vec::new(), bytes: 0 });
         self.open.insert(channel.clone(), at);
         Ok(at)
     }
 
     /// The group of a message that appears on another channel as well.
     fn mirror(&mut self, group: usize, message: &'a Message) -> Option<Result<usize, EventsError>> {
-        let mirror = self.groups.get(group)?.namespace.mirror.clone()?;
+        let mirror = self.calls.get(group)?.namespace.mirror.clone()?;
         Some(self.add(&mirror, message, None))
     }
 }
@@ -81,7 +81,7 @@ impl Events {
         if items.len() > MANY {
             large_work::note();
         }
-        let mut groups = Groups { events: self, groups: Vec::new(), open: HashMap::new() };
+        let mut groups = Groups { events: self, calls: Vec::new(), open: HashMap::new() };
         let mut places = Vec::with_capacity(items.len());
         for (channel, message) in items {
             let own = groups.add(channel, message, token);
@@ -89,7 +89,7 @@ impl Events {
             places.push((own, mirrored));
         }
         let now = self.clock.redis_arg();
-        let calls = groups.groups.iter().map(|Group { namespace, keys, token, messages, .. }| {
+        let calls = groups.calls.iter().map(|Group { namespace, keys, token, messages, .. }| {
             let fence = token.map(|token| self.redis.fence(keys.fence(), token));
             scripts::publish(&Publication { keys, namespace, messages, now: &now }, fence.as_ref())
         });
