@@ -11,6 +11,7 @@ use super::frames::Wire;
 use super::idle::{events, fast_service, line_with};
 use super::many::with_small_buffer;
 use super::socket::{Socket, number, price};
+use crate::auth::SECRET;
 use crate::support::{Exposition, ServiceProcess, TestApp};
 
 #[tokio::test]
@@ -18,7 +19,8 @@ async fn clients_that_say_nothing_answer_nothing_or_read_nothing_are_closed() {
     let app = TestApp::builder().system_clock().spawn().await;
     let mut service = fast_service(&app, &[]);
     let address = service.address();
-    let mut silent = Wire::open(address, "/pubsub/ws").await;
+    let mut protected = fast_service(&app, &[("GTX__AUTH__JWT_SECRET", SECRET)]);
+    let mut silent = Wire::open(protected.address(), "/pubsub/ws").await;
     assert_eq!(silent.close_code().await, 4408);
     let mut deaf = Wire::open(address, "/pubsub/ws").await;
     deaf.send_text(r#"{"id":1,"cmd":"connect"}"#).await;
