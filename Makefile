@@ -64,9 +64,9 @@ lock-check: ## Check for many minutes that no lock ever has two holders (GTX_LOC
 	GTX_LOCK_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile lock-check --test it -E 'test(/^lock_check::/)' \
 		--no-capture
 
-loss-check: ## Check for minutes that 200 clients lose none of 20,000 messages silently while everything fails
+loss-check: ## Check for minutes that 200 clients and 8 killed consumers lose none of 20,000 messages and events silently
 	cargo nextest run $(CARGO_FLAGS) --release --profile loss-check --run-ignored only --test it \
-		-E 'test(/^pubsub::loss::.*many_clients/)' --no-capture
+		-E 'test(/^(pubsub::loss::.*many_clients|streams::many::.*thousand)/)' --no-capture
 
 book-check: ## Check for minutes that 16 clients and a killed Redis leave the order book that was acknowledged
 	cargo nextest run $(CARGO_FLAGS) --release --profile book-check --run-ignored only --test it \

@@ -33,7 +33,19 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("app", &["clock", "config", "deps", "events", "features", "http", "lifecycle", "redis", "telemetry", "tls"]),
     ("deps", &["clock", "config", "events", "http", "lifecycle", "redis", "tape", "telemetry"]),
-    ("events", &["clock", "config::FieldError", "config::Section", "config::value", "lua_scripts", "random", "redis"]),
+    (
+        "events",
+        &[
+            "clock",
+            "config::FieldError",
+            "config::Section",
+            "config::value",
+            "lifecycle::large_work",
+            "lua_scripts",
+            "random",
+            "redis",
+        ],
+    ),
     (
         "features",
         &[
