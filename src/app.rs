@@ -22,7 +22,7 @@ use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, FieldError, SectionCheck};
 use crate::deps::{Deps, Fold, SeriesFeed, Shared};
 use crate::events::Events;
-use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit};
+use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit, ui};
 use crate::http::access::{Access, Guard, Keys};
 use crate::http::auth::{ADMIN, Authenticator};
 use crate::http::documentation::Gzipped;
@@ -208,7 +208,7 @@ impl App {
         };
         let api = api(&deps)?;
         let channels = documentation::compressed(&pubsub::describe_channels(&deps.events));
-        let pages = documentation::pages(document_text(&api)?, channels);
+        let pages = documentation::pages(document_text(&api)?, channels).merge(ui::pages());
         Ok(Self { router: behind_middleware(&deps, &access_table(), api, pages)?, deps, http })
     }
 

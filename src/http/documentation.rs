@@ -38,8 +38,16 @@ pub fn compressed(text: &str) -> Gzipped {
 }
 
 impl Gzipped {
+    /// Content that was compressed when the service was built.
+    pub fn embedded(bytes: &'static [u8]) -> Self {
+        Self(Bytes::from_static(bytes))
+    }
+
     /// The content as it is for clients that accept gzip, which are most; decompressed for the others.
-    fn response(&self, content_type: &str, request: &HeaderMap) -> Result<Response, Problem> {
+    ///
+    /// # Errors
+    /// `internal` if the content is not valid gzip.
+    pub fn response(&self, content_type: &str, request: &HeaderMap) -> Result<Response, Problem> {
         let described = [(header::CONTENT_TYPE, content_type), (header::VARY, "accept-encoding")];
         if accepts_gzip(request) {
             return Ok((described, [(header::CONTENT_ENCODING, "gzip")], self.0.clone()).into_response());
@@ -174,12 +182,16 @@ fn swagger_ui(file: &str, config: Arc<Config<'static>>, headers: &HeaderMap) -> 
     Ok(response)
 }
 
-/// Whether `Accept-Encoding` names gzip, and not with a weight of zero.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
+    accepts(headers, "gzip")
+}
+
+/// Whether `Accept-Encoding` names this coding, and not with a weight of zero.
+pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
         let weight = weight.trim().trim_start_matches(['q', 'Q', '=']).parse().unwrap_or(0.0_f32);
-        name.trim().eq_ignore_ascii_case("gzip") && weight > 0.0
+        name.trim().eq_ignore_ascii_case(wanted) && weight > 0.0
     })
 }

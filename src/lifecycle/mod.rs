@@ -10,7 +10,7 @@ pub mod large_work;
 pub mod offload;
 mod tasks;
 
-pub use component_health::{Component, ComponentHealth, ComponentMember, Condition, Finding};
+pub use component_health::{Component, ComponentHealth, ComponentMember, Condition, Finding, Status};
 pub use tasks::{TaskState, Tasks};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -178,6 +178,7 @@ impl LockIndex {
             let expired = self.redis.call(sweep_index(&self.key, &self.clock, GRACE, SWEEP_BATCH)).await?;
             self.metrics.expired.inc_by(expired);
             if expired < SWEEP_BATCH {
+                self.metrics.listed.set(i64::try_from(self.held().await?).unwrap_or(i64::MAX));
                 return Ok(());
             }
         }

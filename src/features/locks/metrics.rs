@@ -33,6 +33,8 @@ pub(super) struct LockMetrics {
     pub abandoned: IntCounter,
     pub waits: Histogram,
     pub waiting: IntGauge,
+    /// The locks that are held, as the last sweep of the index counted them.
+    pub listed: IntGauge,
 }
 
 impl LockMetrics {
@@ -67,6 +69,7 @@ impl LockMetrics {
             abandoned: events.with_label_values(&["abandoned"]),
             waits: waits.with_label_values::<&str>(&[]),
             waiting: metrics.gauge("lock_waiting", "Clients that wait for a lock at this replica"),
+            listed: metrics.gauge("lock_held", "Locks that are held, at any replica"),
         }
     }
 
