@@ -137,7 +137,7 @@ class Page:
     def reach_by_keyboard(self):
         """Opens every view with Tab and Enter, and returns those that were reached."""
         reached = []
-        for name in ("energy", "market", "locks", "hosts", "series", "data", "problems", "overview"):
+        for name in ("energy", "market", "locks", "hosts", "overview", "series", "data", "problems"):
             self.script("document.activeElement.blur(); scrollTo(0, 0)")
             for _ in range(40):
                 self.press(Keys.TAB)
@@ -227,10 +227,10 @@ def main():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = start_browser(profile)
         page = Page(browser, arguments)
+        views, complaints = {}, []
         try:
             page.size(1280)
             page.enter_credential()
-            views, complaints = {}, []
             for name in VIEWS:
                 for width, theme in ((1280, "dark"), (360, "light")):
                     values, found = page.view(name, width, theme)
@@ -240,6 +240,7 @@ def main():
             page.size(1280)
             shown = {"views": views, "complaints": complaints}
             shown["kept"] = page.script("return [localStorage.length, sessionStorage.length, document.cookie]")
+            shown["first_paint_ms"] = page.script("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
             shown["reached"] = page.reach_by_keyboard()
             page.use_keys()
             page.change_value()
@@ -251,8 +252,8 @@ def main():
         except WebDriverException as error:
             browser.save_screenshot(str(arguments.failure))
             print(f"{error.msg or repr(error)}; see {arguments.failure}", file=sys.stderr)
-            for entry in browser.get_log("browser"):
-                print(f"console: {entry['message']}", file=sys.stderr)
+            for message in [*complaints, *(entry["message"] for entry in browser.get_log("browser"))]:
+                print(message, file=sys.stderr)
             return 1
         finally:
             browser.quit()

@@ -71,11 +71,13 @@ impl LiveFrame {
             Status::Unavailable | Status::Draining => 2,
         };
         let (was, is) = (severity(before.status), severity(now.status));
+        // The first connection of a process is no event.
+        let had_redis = old.connects > 0.0;
         let events = [
-            (new.connects > old.connects, LiveEvent::Reconnect),
+            (had_redis && new.connects > old.connects, LiveEvent::Reconnect),
             (new.reloads > old.reloads, LiveEvent::Reload),
             (is > was, LiveEvent::Degraded),
-            (is < was, LiveEvent::Recovered),
+            (had_redis && is < was, LiveEvent::Recovered),
             (new.forced_releases > old.forced_releases, LiveEvent::ForcedRelease),
         ];
         Self {

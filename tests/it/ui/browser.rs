@@ -46,7 +46,7 @@ async fn fill(app: &TestApp) {
     let host = json!({ "timestamp": now, "cpu": { "usage": 37.5, "cores": 8, "loadAvg": [0.5, 0.5, 0.5] }, "memory": space,
         "disk": space, "network": { "bytesIn": 1, "bytesOut": 1, "packetsIn": 1, "packetsOut": 1 } });
     send(app, Method::POST, "/hosts/web-1/metrics", host).await;
-    let lock = |owner: &str| json!({ "ttl_ms": 60_000, "owner": owner });
+    let lock = |owner: &str| json!({ "ttl_ms": 600_000, "owner": owner });
     send(app, Method::POST, "/locks/settlement", lock(HOSTILE)).await;
     send(app, Method::POST, "/locks/%3Cimg%20src=x%20onerror=document.title=1%3E", lock("b")).await;
     send(app, Method::POST, "/ratelimit/check", json!({ "limiter": "trading", "key": "ann" })).await;
@@ -63,7 +63,7 @@ fn number(text: &Value) -> f64 {
 
 #[tokio::test]
 async fn a_reader_sees_what_the_api_answers_in_every_view() {
-    let mut app = TestApp::builder().admin_key().system_clock().spawn().await;
+    let mut app = TestApp::builder().admin_key().system_clock().config("locks.max_ttl = \"10m\"").spawn().await;
     fill(&app).await;
     let base = format!("http://{}", app.serve());
     let script = in_repository("tests/browser/page.py").display().to_string();

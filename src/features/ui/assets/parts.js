@@ -27,7 +27,7 @@ export function Failure({ error }) {
 
 /** A panel with a heading. @param {{ title: string, children?: any, class?: string }} props */
 export function Panel({ title, children, class: name = '' }) {
-  return html`<section class=${`panel ${name}`} aria-label=${title}><h2>${title}</h2>${children}</section>`
+  return html`<section class=${`panel ${name}`}><h2>${title}</h2>${children}</section>`
 }
 
 /** A field of the view's state in the address.

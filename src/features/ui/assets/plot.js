@@ -6,7 +6,7 @@ import { Rows } from './parts.js'
 
 /**
  * @typedef {{ label: string, values: (number | null)[], color: string, kind?: 'line' | 'area' | 'bars' | 'unseen',
- *   dash?: number[], axis?: string, decimals?: number }} Line
+ *   dash?: number[], bridged?: boolean, axis?: string, decimals?: number }} Line
  * @typedef {{ title: string, times: number[], lines: Line[], unit?: string, zone?: string, height?: number, group?: string,
  *   seconds?: boolean, caption?: boolean, zoom?: (from: number, to: number) => void, draw?: (plot: any) => void, range?: [number, number] }} PlotProps
  */
@@ -23,7 +23,12 @@ function options(props, width, point) {
   const text = color('text')
   const grid = { stroke: color('grid'), width: 1 }
   const axis = { stroke: text, grid, ticks: grid, font: '11px system-ui, sans-serif' }
-  const shown = (/** @type {number} */ at) => (seconds ? timeOfDay(at * 1000, zone) : time(at * 1000, zone).replace(' ', '\n'))
+  const shown = (/** @type {number} */ at) => {
+    if (seconds) return timeOfDay(at * 1000, zone)
+    const [day, clock] = time(at * 1000, zone).split(' ')
+    return clock === '00:00' ? day : `${day}\n${clock}`
+  }
+  const hasBars = lines.some(line => line.kind === 'bars')
   const kinds = uPlot.paths
   return {
     width, height,
@@ -32,7 +37,8 @@ function options(props, width, point) {
       drag: { x: Boolean(props.zoom), y: false, setScale: false },
       ...(group ? { sync: { key: group } } : {}),
     },
-    scales: { x: { time: true }, y: props.range ? { range: props.range } : { range: padded }, volume: { range: quarter } },
+    ...(zone ? { tzDate: (/** @type {number} */ at) => uPlot.tzDate(new Date(at * 1000), zone) } : {}),
+    scales: { x: { time: true, range: hasBars ? widened : undefined }, y: props.range ? { range: props.range } : { range: padded }, volume: { range: quarter } },
     axes: [
       { ...axis, space: 80, size: seconds ? 26 : 40, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map(shown) },
       { ...axis, size: 56, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map(value => number(value)) },
@@ -43,6 +49,7 @@ function options(props, width, point) {
       stroke: color(line.color),
       width: 1.5,
       dash: line.dash,
+      spanGaps: line.bridged,
       fill: line.kind === 'area' || line.kind === 'bars' ? `${color(line.color)}55` : undefined,
       points: { show: line.kind !== 'unseen' && line.values.length === 1 },
       paths: line.kind === 'bars' ? kinds.bars?.({ size: [0.7, 40] }) : line.kind === 'unseen' ? () => null : undefined,
@@ -68,6 +75,13 @@ function padded(_, low, high) {
   const [from, to] = [Math.min(low, 0), Math.max(high, 0) || (low === 0 ? 1 : 0)]
   const room = (to - from || 1) * 0.08
   return [from < 0 ? from - room : from, to + room]
+}
+
+/** Shows the first and the last bar completely.
+ * @param {any} plot @param {number} from @param {number} to @returns {[number, number]} */
+function widened(plot, from, to) {
+  const half = (to - from) / Math.max(1, plot.data[0].length - 1) / 2 || 1
+  return [from - half, to + half]
 }
 
 /** Volumes take the lowest quarter. @param {any} _ @param {number} _low @param {number} high @returns {[number, number]} */

@@ -1,6 +1,5 @@
 // The state of the service and of its Redis servers, and ten minutes of live numbers.
-import { request, useData } from '../api.js'
-import { load } from '../api.js'
+import { load, request, send, useData } from '../api.js'
 import { html, useEffect, useMemo, useState } from '../dom.js'
 import { duration, number, size, timeOfDay } from '../format.js'
 import { t } from '../language.js'
@@ -60,15 +59,15 @@ function plots(frames) {
     ({ label, values: column(get), color: 'c1', ...more })
   return [
     { title: t('requests'), unit: '1/s', lines: [line(t('requests'), frame => frame.requests, { kind: 'area' })] },
-    { title: t('latency'), unit: 'ms', lines: [line('p50', frame => frame.p50_ms), line('p99', frame => frame.p99_ms, { color: 'c2', dash: [6, 3] })] },
+    { title: t('latency'), unit: 'ms', lines: [line('p50', frame => frame.p50_ms, { bridged: true }), line('p99', frame => frame.p99_ms, { color: 'c2', dash: [6, 3], bridged: true })] },
     { title: t('errors'), unit: '1/s', lines: [line(t('errors'), frame => frame.errors, { color: 'c4', kind: 'area' })] },
     { title: t('hitRate'), unit: '%', range: /** @type {[number, number]} */ ([0, 100]),
-      lines: [line(t('hitRate'), frame => frame.hit_rate === null ? null : frame.hit_rate * 100, { color: 'c3' })] },
+      lines: [line(t('hitRate'), frame => frame.hit_rate === null ? null : frame.hit_rate * 100, { color: 'c3', bridged: true })] },
     { title: t('locksPlot'), lines: [line(t('held'), frame => frame.locks_held), line(t('waiting'), frame => frame.locks_waiting, { color: 'c2', dash: [6, 3] })] },
     { title: t('refusals'), unit: '1/s', lines: limiters.length === 0 ? [line(t('refusals'), () => 0)]
       : limiters.map((limiter, at) => line(limiter, frame => frame.refused[limiter] ?? 0, { color: COLORS[at], dash: DASHES[at % 4] })) },
     { title: t('samples'), unit: '1/s', lines: [line(t('samples'), frame => frame.samples, { color: 'c3', kind: 'area' })] },
-    { title: t('redisLatency'), unit: 'ms', lines: [line('p99', frame => frame.redis_p99_ms, { color: 'c6' })] },
+    { title: t('redisLatency'), unit: 'ms', lines: [line('p99', frame => frame.redis_p99_ms, { color: 'c6', bridged: true })] },
   ]
 }
 
@@ -96,8 +95,7 @@ function Servers() {
 
 /** The report of readiness, which is also the body of a 503. @param {AbortSignal} signal */
 async function readiness(signal) {
-  const response = await fetch('/health/ready', { signal, cache: 'no-store' })
-  return response.json()
+  return (await send('/health/ready', { signal })).json()
 }
 
 export function Overview() {
