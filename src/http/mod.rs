@@ -17,6 +17,7 @@ pub mod documentation;
 pub mod extract;
 pub mod fencing;
 mod gzip_body;
+pub mod gzipped;
 mod header_timer;
 pub mod idempotent_operation;
 pub mod integer;

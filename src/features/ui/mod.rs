@@ -2,10 +2,9 @@
 //!
 //! Files, in reading order:
 //! - `assets/`: the page. `main.js` is its beginning; `vendor/` has the libraries as their packages contain them.
-//! - `files.rs`: the files of the page, compressed when the service is built.
 //! - `totals.rs`: the metrics that the page shows, read from the registry; `frame.rs`: their change in a second.
 //! - `live.rs`: the frames of ten minutes, and the background work that makes them.
-//! - `routes.rs`: the stream of frames.
+//! - `routes/`: the files, which are compressed when the service is built, and the stream of frames.
 //!
 //! Keys: none. Without Redis: the page and its stream are available, and show that Redis is not.
 //!
@@ -16,7 +15,6 @@
 //!   frames again when it returns.
 //! - The files need no credential, because they contain nothing but the page.
 
-mod files;
 mod frame;
 mod live;
 mod routes;
@@ -29,8 +27,8 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_QUERY, OVERLOADED};
-pub use files::pages;
 use live::Live;
+pub use routes::pages;
 
 pub static FEATURE: Feature = Feature {
     name: "ui",

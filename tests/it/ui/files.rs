@@ -4,7 +4,7 @@ use std::io::Read;
 
 use axum::http::Method;
 use flate2::read::GzDecoder;
-use sha2::{Digest, Sha256};
+use gridtokenx_redis::http::auth::api_key;
 
 use crate::support::{Reply, TestApp, in_repository, node_package};
 
@@ -24,6 +24,10 @@ async fn fetch(app: &TestApp, path: &str, coding: &str) -> Reply {
     app.send(Method::GET, path, &[("accept-encoding", coding)], "").await.expect(200)
 }
 
+async fn visit(app: &TestApp, accept: &str) -> Reply {
+    app.send(Method::GET, "/", &[("accept", accept)], "").await
+}
+
 /// The addresses that the page names.
 fn named(page: &str) -> Vec<String> {
     let parts = page.split(['"']).filter(|part| part.contains('/') && part.contains('.') && !part.contains(' '));
@@ -33,11 +37,10 @@ fn named(page: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_browser_finds_the_page_and_other_clients_a_problem() {
     let app = TestApp::spawn().await;
-    let visit = |accept: &'static str| app.send(Method::GET, "/", &[("accept", accept)], "");
-    let browser = visit("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8").await.expect(303);
+    let browser = visit(&app, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8").await.expect(303);
     assert_eq!((browser.header("location"), browser.header("vary")), (Some("/ui/"), Some("accept")));
     for accept in ["*/*", "application/json", "application/json, text/html;q=0.5", "text/html;q=0"] {
-        visit(accept).await.expect_problem(404, "not-found");
+        visit(&app, accept).await.expect_problem(404, "not-found");
     }
     app.get("/").await.expect_problem(404, "not-found");
     assert_eq!(app.get("/ui").await.expect(303).header("location"), Some("/ui/"));
@@ -112,7 +115,7 @@ fn vendored_files_are_those_of_their_packages() {
         let vendored = std::fs::read(folder.join(name)).expect("a vendored file");
         let published = std::fs::read(node_package(package)).expect("the file of the package");
         assert!(vendored == published, "{name} differs from {package}");
-        let found: String = Sha256::digest(&vendored).iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = api_key::hex(&api_key::digest(&vendored));
         assert_eq!(found, *digest, "{name}");
     }
 }

@@ -1,12 +1,12 @@
 //! The stream of live numbers.
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::Request;
+use axum::http::{Method, Request};
 use futures_util::StreamExt;
 use gridtokenx_redis::http::auth::api_key;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::{ADMIN_KEY, Reply, TestApp};
 
 const READER: &str = "ak_ffeeddccbbaa99887766554433221100";
 
@@ -15,6 +15,10 @@ async fn open(app: &TestApp, key: &str) -> BodyDataStream {
     let response = app.app().answer(request).await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     response.into_body().into_data_stream()
+}
+
+async fn get(app: &TestApp, key: &str, path: &str) -> Reply {
+    app.send(Method::GET, path, &[("x-api-key", key)], "").await
 }
 
 /// The events of the next chunk, with their names.
@@ -51,20 +55,21 @@ async fn frames_have_the_requests_that_the_metrics_count() {
     let mut body = open(&app, ADMIN_KEY).await;
     let first = next(&mut body).await;
     assert_eq!(first[0], ("caller".to_owned(), json!({ "may": ["cache:write", "json:write"] })));
-    let key = [("x-api-key", ADMIN_KEY)];
     // The stream has begun, so that the requests are counted in later frames.
     frames_until(&mut body, |_| true).await;
     for _ in 0..20 {
-        app.send(axum::http::Method::GET, "/cache/none", &key, "").await.expect_problem(404, "cache-miss");
+        get(&app, ADMIN_KEY, "/cache/none").await.expect_problem(404, "cache-miss");
     }
-    app.send(axum::http::Method::POST, "/locks/a", &key, json!({ "ttl_ms": 30_000 }).to_string()).await;
+    let lock = json!({ "ttl_ms": 30_000 }).to_string();
+    let headers = [("x-api-key", ADMIN_KEY), ("content-type", "application/json")];
+    app.send(Method::POST, "/locks/a", &headers, lock).await.expect(201);
     let frames = frames_until(&mut body, |frame| frame["locks_held"] == 1.0).await;
     let sum = |field: &str| frames.iter().filter_map(|frame| frame[field].as_f64()).sum::<f64>();
     assert!((20.0..=21.0).contains(&sum("requests")), "{frames:?}");
     assert_eq!(frames.iter().find(|frame| !frame["hit_rate"].is_null()).expect("reads")["hit_rate"], 0.0);
     let busy = frames.iter().find(|frame| frame["requests"] != 0.0).expect("a frame");
     assert!(busy["p99_ms"].as_f64() >= busy["p50_ms"].as_f64() && busy["p50_ms"].as_f64() > Some(0.0), "{busy}");
-    let metrics = app.send(axum::http::Method::GET, "/metrics", &key, "").await.text();
+    let metrics = get(&app, ADMIN_KEY, "/metrics").await.text();
     assert!(metrics.contains("\nlock_held 1\n"), "{metrics}");
     assert!(metrics.contains("\nhttp_problems_total{code=\"cache-miss\"} 20\n"), "{metrics}");
     // A later viewer sees the same frames first.
@@ -91,17 +96,15 @@ async fn frames_show_that_redis_is_unavailable_and_returns() {
 async fn the_stream_needs_its_scope_and_has_a_limit_of_viewers() {
     let app = TestApp::builder().admin_key().config(&reader("\"metrics:read\"", "")).spawn().await;
     app.get("/ui/events").await.expect_problem(401, "unauthenticated");
-    let read =
-        |key: &'static str, path: &'static str| app.send(axum::http::Method::GET, path, &[("x-api-key", key)], "");
-    read(READER, "/ui/events").await.expect_problem(403, "forbidden");
-    read(ADMIN_KEY, "/ui/events?x=1").await.expect_problem(422, "invalid-query");
+    get(&app, READER, "/ui/events").await.expect_problem(403, "forbidden");
+    get(&app, ADMIN_KEY, "/ui/events?x=1").await.expect_problem(422, "invalid-query");
     let mut viewers = Vec::new();
     for _ in 0..100 {
         viewers.push(open(&app, ADMIN_KEY).await);
     }
-    read(ADMIN_KEY, "/ui/events").await.expect_problem(503, "overloaded");
+    get(&app, ADMIN_KEY, "/ui/events").await.expect_problem(503, "overloaded");
     viewers.pop();
-    open(&app, ADMIN_KEY).await;
+    viewers.push(open(&app, ADMIN_KEY).await);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ import { t } from '../language.js'
 import { Choice, Curl, Download, Failure, Field, Panel, Zone } from '../parts.js'
 import { Plot } from '../plot.js'
 import { RangeFields, rangeOf, wholeFrom, zoom } from '../range.js'
-import { conditions, joined, sum } from '../series.js'
+import { conditions, findSeries, joined, sum } from '../series.js'
 import { change } from '../url.js'
 
 export const ENERGY_SPAN = 7 * 86_400_000
@@ -59,6 +59,11 @@ export function Energy({ params }) {
     const start = wholeFrom(Math.max(from, to - HEAT_SPAN), tz, '1d')
     return energyOf(await load('/timeseries/query', { body: energyQuery(filter, '15m', tz, start, to), signal }))
   }, [filter, tz, params.span, params.to], 0)
+  const labels = useData(async signal => {
+    const series = await findSeries('kind=(generation,consumption)', 200, signal)
+    const pairs = series.flatMap(item => Object.entries(item.labels).filter(([name]) => name !== 'kind').map(pair => pair.join('=')))
+    return [...new Set(pairs)].sort()
+  }, [])
   const { data } = shown
   const drawn = useMemo(() => {
     if (!data) return { times: [], lines: [] }
@@ -84,7 +89,7 @@ export function Energy({ params }) {
   const rows = () => (energy ? energy.times.map((at, row) =>
     [new Date(at).toISOString(), energy.generation[row], energy.consumption[row], energy.net[row]]) : [])
   return html`<form class="controls" onSubmit=${(/** @type {any} */ event) => event.preventDefault()}>
-      <${Field} label=${t('filter')} name="filter" value=${filter} hint=${t('filterHint')} search=${true} />
+      <${Field} label=${t('filter')} name="filter" value=${filter} hint=${t('filterHint')} search=${true} list=${labels.data ?? []} />
       <${Choice} label=${t('bucket')} name="bucket" value=${bucket} options=${['15m', '1h', '1d', '1mo'].map(name => [name, name])} />
       <${Zone} value=${tz} />
       <${RangeFields} params=${params} fallback=${ENERGY_SPAN} zone=${tz} />

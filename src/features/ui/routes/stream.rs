@@ -10,7 +10,7 @@ use axum::response::Response;
 use futures_util::stream;
 use tokio::sync::broadcast::Receiver;
 
-use super::live::Shared;
+use crate::features::ui::live::Shared;
 use crate::http::auth::Principal;
 use crate::http::extract::{NoQuery, OpenConnection};
 use crate::http::problem::{OVERLOADED, Problem};
@@ -27,7 +27,7 @@ const OFFERED: &[&str] = &["cache:write", "json:write"];
 #[utoipa::path(get, path = "/ui/events", tag = "ui", operation_id = "stream_live_numbers",
     responses((status = 200, description = "A stream of events until the client leaves", content_type = "text/event-stream",
         body = String)))]
-pub(super) async fn stream_live_numbers(
+pub(in super::super) async fn stream_live_numbers(
     State(live): State<Shared>,
     Extension(caller): Extension<Arc<Principal>>,
     open: Option<Extension<OpenConnection>>,

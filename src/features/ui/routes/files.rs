@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
-use crate::http::documentation::{Gzipped, accepts};
+use crate::http::gzipped::{Gzipped, accepts};
 use crate::http::negotiation::preferred;
 use crate::http::problem::{NOT_FOUND, Problem};
 
