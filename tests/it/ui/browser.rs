@@ -63,7 +63,7 @@ fn number(text: &Value) -> f64 {
 
 #[tokio::test]
 async fn a_reader_sees_what_the_api_answers_in_every_view() {
-    let mut app = TestApp::builder().admin_key().system_clock().config("locks.max_ttl = \"10m\"").spawn().await;
+    let mut app = TestApp::builder().config("locks.max_ttl = \"10m\"").admin_key().system_clock().spawn().await;
     fill(&app).await;
     let base = format!("http://{}", app.serve());
     let script = in_repository("tests/browser/page.py").display().to_string();

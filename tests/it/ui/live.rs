@@ -81,6 +81,7 @@ async fn frames_have_the_requests_that_the_metrics_count() {
 async fn frames_show_that_redis_is_unavailable_and_returns() {
     let app = TestApp::builder().admin_key().behind_proxy().spawn().await;
     let mut body = open(&app, ADMIN_KEY).await;
+    frames_until(&mut body, |frame| frame["status"] == "ok").await;
     app.proxy().cut();
     let frames = frames_until(&mut body, |frame| frame["status"] == "unavailable").await;
     let last = frames.last().expect("a frame");

@@ -1,7 +1,7 @@
 //! `GET /ui/events`: the live numbers as Server-Sent Events.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -17,6 +17,8 @@ use crate::http::problem::{OVERLOADED, Problem};
 use crate::http::reply::event_stream;
 use crate::http::slots::Slot;
 
+/// When a viewer may try again that finds all places taken.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The scopes whose actions the page offers.
 const OFFERED: &[&str] = &["cache:write", "json:write"];
 
@@ -33,9 +35,10 @@ pub(in super::super) async fn stream_live_numbers(
     open: Option<Extension<OpenConnection>>,
     NoQuery: NoQuery,
 ) -> Result<Response, Problem> {
-    let slot = live
-        .admit()
-        .map_err(|_| Problem::new(&OVERLOADED).detail("this replica has as many viewers as it may have"))?;
+    let slot = live.admit().map_err(|_| {
+        let problem = Problem::new(&OVERLOADED).retry_after(RETRY_AFTER);
+        problem.detail("this replica has as many viewers as it may have")
+    })?;
     let expires = caller.end(live.deps.clock.now());
     let may: Vec<&str> = OFFERED.iter().copied().filter(|scope| caller.may(scope)).collect();
     let (kept, frames) = live.frames.follow();
