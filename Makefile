@@ -43,9 +43,10 @@ test-clients: ## Generate clients from the API document, compile them, and call 
 	cargo nextest run $(CARGO_FLAGS) --profile ci --run-ignored only --test it -E 'test(/^clients::/)'
 
 # Everything in the dev profile and with the same flags, so that dependencies are compiled once.
-check: ## Check format, lints, features, API docs, dependency rules, the rules in tests/tidy, shell scripts
-	@scripts/setup_tests.sh nextest deny
+check: ## Check format, lints, features, types of the web page, API docs, dependency rules, the rules in tests/tidy, shell scripts
+	@scripts/setup_tests.sh nextest deny node
 	cargo fmt --check
+	scripts/check_page_types.sh
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps

@@ -24,10 +24,10 @@ use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, SectionCheck};
 use crate::deps::{Deps, Fold, SeriesFeed, Shared};
 use crate::events::Events;
-use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit};
+use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit, ui};
 use crate::http::access::{Access, Guard, Keys};
 use crate::http::auth::Authenticator;
-use crate::http::documentation::Gzipped;
+use crate::http::gzipped::{self, Gzipped};
 use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
@@ -175,8 +175,8 @@ impl App {
             fold: Fold::default(),
         };
         let api = api(&deps)?;
-        let channels = documentation::compressed(&pubsub::describe_channels(&deps.events));
-        let pages = documentation::pages(document_text(&api)?, channels);
+        let channels = gzipped::compressed(&pubsub::describe_channels(&deps.events));
+        let pages = documentation::pages(document_text(&api)?, channels).merge(ui::pages());
         Ok(Self { router: behind_middleware(&deps, &access_table(), api, pages)?, deps, http })
     }
 
@@ -339,7 +339,7 @@ fn document_text(api: &OpenApiRouter) -> Result<Gzipped, serde_json::Error> {
     if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema")) {
         return Ok(documentation::checked_in());
     }
-    openapi_text::text(&describe(api)).map(|text| documentation::compressed(&text))
+    openapi_text::text(&describe(api)).map(|text| gzipped::compressed(&text))
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -18,6 +18,7 @@ pub mod durability;
 pub mod extract;
 pub mod fencing;
 mod gzip_body;
+pub mod gzipped;
 mod header_timer;
 pub mod idempotent_operation;
 pub mod integer;

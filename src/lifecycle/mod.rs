@@ -11,7 +11,7 @@ pub mod offload;
 mod supervisor;
 mod tasks;
 
-pub use component_health::{Component, ComponentHealth, ComponentMember, Condition, Finding};
+pub use component_health::{Component, ComponentHealth, ComponentMember, Condition, Finding, Status};
 pub use supervisor::{Heartbeats, Supervisor};
 pub use tasks::{TaskState, Tasks};
 

@@ -136,6 +136,8 @@ pub struct HttpMetrics {
     /// Requests whose client disconnected before the answer.
     pub aborted: IntCounter,
     pub panics: IntCounter,
+    /// Problems that were returned, by their code.
+    pub problems: IntCounterVec,
     pub connections: IntGauge,
 }
 
@@ -161,6 +163,7 @@ impl HttpMetrics {
                 counter("http_requests_aborted_total", "Requests whose client disconnected before the answer"),
             ),
             panics: register(registry, counter("http_panics_total", "Handlers that panicked")),
+            problems: register(registry, counter_vec("http_problems_total", "Problems returned, by code", &["code"])),
             connections: register(registry, gauge("http_connections", "Open client connections")),
         }
     }

@@ -78,6 +78,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::openapi_responses",
             "http::openapi_router",
             "http::fencing",
+            "http::gzipped",
             "http::idempotent_operation",
             "http::integer",
             "http::json_lines",
