@@ -65,11 +65,13 @@ struct Followed {
     best: Option<([Option<i64>; 2], Instant)>,
     /// Whether operators know that the book is late.
     is_late: bool,
+    /// The age of the oldest change that is not published, milliseconds.
+    lag: i64,
 }
 
 impl Followed {
     fn new(moved: watch::Receiver<()>) -> Self {
-        Self { moved, is_due: true, published: None, described_at: None, best: None, is_late: false }
+        Self { moved, is_due: true, published: None, described_at: None, best: None, is_late: false, lag: 0 }
     }
 }
 
@@ -94,6 +96,7 @@ impl Follower {
                 self.turn = self.lead().await;
                 if self.turn.is_none() {
                     self.followed.clear();
+                    self.books.metrics.lag.set(0);
                     self.books.metrics.orders.reset();
                     self.books.metrics.depth.iter().for_each(|side| side.set(0));
                 }
@@ -176,6 +179,8 @@ impl Follower {
         let due = self.followed.iter_mut().filter(|(_, book)| book.is_due || book.moved.has_changed().unwrap_or(true));
         let publications: Vec<_> = due.map(|(symbol, book)| publish_due(books, events, name, symbol, book)).collect();
         let results: Vec<_> = futures_util::stream::iter(publications).buffer_unordered(CONCURRENT).collect().await;
+        let lag = self.followed.values().map(|book| book.lag).max();
+        self.books.metrics.lag.set(lag.unwrap_or_default() / 1_000);
         results.into_iter().collect()
     }
 }
@@ -222,7 +227,7 @@ async fn publish_book(
         let now = books.clock.now();
         let first = changes.deltas.first();
         let lag = first.map_or(0, |delta| now.saturating_sub(delta.at).max(0));
-        books.metrics.lag.set(lag / 1_000);
+        book.lag = lag;
         let was_late = std::mem::replace(&mut book.is_late, lag >= MAX_LAG);
         let alert = first.filter(|_| book.is_late && !was_late);
         let mut items = Vec::new();
@@ -252,6 +257,7 @@ async fn publish_book(
             let _: () = books.redis.query(&write, Effect::Write).await?;
         }
         if is_last {
+            book.lag = 0;
             return Ok(waits);
         }
     }
