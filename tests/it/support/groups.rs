@@ -53,10 +53,14 @@ pub async fn replicated(port: u16) -> (RedisServer, RedisServer) {
     options.extend(["--replicaof".to_owned(), format!("127.0.0.1 {port}")]);
     options.extend(["--repl-diskless-sync-delay".to_owned(), "0".to_owned()]);
     let replica = start(&options);
-    eventually("the replica is in sync", async || {
+    eventually("the replica has loaded the data", async || {
         replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
     })
     .await;
+    // The master sends a replica no writes before its first acknowledgement, up to a second after it has loaded the data.
+    let _: String = master.command(&["SET", "in-sync", ""]);
+    eventually("the replica follows", async || replica.command(&["EXISTS", "in-sync"])).await;
+    let _: i64 = master.command(&["DEL", "in-sync"]);
     (master, replica)
 }
 
