@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::value::Span;
 use crate::http::problem::{
     FOLD_BEHIND, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem, ProblemKind, WRONG_TYPE,
 };
@@ -14,11 +15,23 @@ problems! { PROBLEMS:
         "errors names the trade. A repetition must say the same as the first report. Nothing was stored.";
     SYMBOL_NOT_FOUND = "symbol-not-found", NOT_FOUND, "There are no trades of this symbol",
         "GET /udf/search lists the symbols that have been traded.";
+    ARCHIVE_BEHIND = "archive-behind", INSUFFICIENT_STORAGE, "Too many minutes wait for their files",
+        "The archive cannot write or remove minutes of this symbol: see GET /trades/archive/status. Nothing was stored.";
+    TOO_LATE = "too-late", UNPROCESSABLE_ENTITY, "A trade is older than archive.late_limit",
+        "errors names the trade. Its minute is closed for good. Nothing was stored.";
 }
 
 /// The problems of reporting trades, in addition to those of every write with a JSON body.
-pub(super) static RECORD: &[&ProblemKind] =
-    &[&TRADE_ID_REUSED, &FOLD_BEHIND, &INVALID_BODY, &INVALID_HEADER, &INVALID_QUERY, &WRONG_TYPE];
+pub(super) static RECORD: &[&ProblemKind] = &[
+    &TRADE_ID_REUSED,
+    &ARCHIVE_BEHIND,
+    &TOO_LATE,
+    &FOLD_BEHIND,
+    &INVALID_BODY,
+    &INVALID_HEADER,
+    &INVALID_QUERY,
+    &WRONG_TYPE,
+];
 /// The problems of reading the market data of a symbol in the path, in addition to those of every read.
 pub(super) static DATA: &[&ProblemKind] = &[&FOLD_BEHIND, &INVALID_PATH, &INVALID_QUERY, &WRONG_TYPE];
 /// The problems of a chart's queries, in addition to those of every read.
@@ -35,6 +48,10 @@ pub(super) enum TradeError {
     Reused { index: usize },
     #[error("the candles of `{0}` are too far behind its trades")]
     Behind(Symbol),
+    #[error("`{0}` has as many minutes in Redis as archive.window_max permits")]
+    ArchiveBehind(Symbol),
+    #[error("the trade at {index} is older than {limit}")]
+    TooLate { index: usize, limit: Span },
     #[error("there are no trades of `{0}`")]
     NoSymbol(Symbol),
     #[error("could not reach the Redis that keeps the trades")]
@@ -52,6 +69,12 @@ impl From<TradeError> for Problem {
                 "is the id of another trade",
             ),
             TradeError::Behind(_) => known(&FOLD_BEHIND).retry_after(Duration::from_secs(1)),
+            TradeError::ArchiveBehind(_) => known(&ARCHIVE_BEHIND).retry_after(Duration::from_secs(60)),
+            TradeError::TooLate { index, limit } => known(&TOO_LATE).violation(
+                Location::Body,
+                format!("/trades/{index}/timestamp"),
+                format!("must be at most {limit} ago"),
+            ),
             TradeError::NoSymbol(_) => Self::new(&SYMBOL_NOT_FOUND).detail(&error),
             TradeError::Redis(fault) => Self::from(fault.clone()),
         }

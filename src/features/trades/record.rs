@@ -9,8 +9,8 @@ use super::interval::DAY;
 use super::model::{MAX_TRADES, ReportedTrade, TradeReceipt, TradeReceiptItem, TradeReport};
 use super::service::TradeService;
 use crate::clock::UnixMillis;
-use crate::redis::FencingToken;
-use crate::tape::{self, Appended, Decimal, NewTrade, Reference, Side};
+use crate::redis::{Effect, FencingToken};
+use crate::tape::{self, Appended, Decimal, NewTrade, Reference, Side, Symbol};
 
 /// How far the time of a trade may be ahead, milliseconds: clocks differ.
 const MAX_AHEAD: i64 = 5_000;
@@ -44,6 +44,7 @@ impl TradeService {
     async fn append(&self, report: TradeReport, token: Option<FencingToken>) -> Result<TradeReceipt, TradeError> {
         let TradeReport { symbol, trades } = report;
         validate(&trades, self.clock.now())?;
+        self.check_window(&symbol, &trades).await?;
         let ids: Vec<String> = trades.iter().map(|trade| trade.trade_id.to_string()).collect();
         let trades: Vec<NewTrade> = trades.into_iter().map(new_trade).collect();
         let keys = self.candles.keys.tape(&symbol);
@@ -64,6 +65,27 @@ impl TradeService {
         };
         let items: Vec<TradeReceiptItem> = ids.into_iter().zip(entries).map(item).collect();
         Ok(TradeReceipt { symbol, stored: items.len() - replayed, replayed, items })
+    }
+}
+
+impl TradeService {
+    /// Whether the window can take the trades, if files keep its minutes.
+    async fn check_window(&self, symbol: &Symbol, trades: &[ReportedTrade]) -> Result<(), TradeError> {
+        if !self.window.has_directory() {
+            return Ok(());
+        }
+        let limit = self.window.late_limit;
+        let oldest = self.clock.now().saturating_sub_unsigned(limit.as_millis());
+        if let Some(index) = trades.iter().position(|trade| trade.timestamp.is_some_and(|time| time < oldest)) {
+            return Err(TradeError::TooLate { index, limit });
+        }
+        let mut count = redis::cmd("ZCARD");
+        count.arg(&self.candles.keys.tape(symbol).window.index);
+        let minutes: u64 = self.redis.query(&count, Effect::Read).await?;
+        if minutes >= self.window.most_minutes() {
+            return Err(TradeError::ArchiveBehind(symbol.clone()));
+        }
+        Ok(())
     }
 }
 
