@@ -76,6 +76,10 @@ impl ArchiveService {
                 report.complete = false;
                 break;
             }
+            if step == Step::Archive {
+                // What was reported before the call is due, too.
+                self.fold(&symbol).await?;
+            }
             match step {
                 Step::Archive if dry_run => {
                     let [stored, removed] = self.due(&symbol).await?;

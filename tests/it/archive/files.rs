@@ -60,7 +60,7 @@ async fn minutes_move_to_files_without_a_change_for_readers() {
     let app = app_with(dir.path()).spawn().await;
     let plain = TestApp::spawn().await;
     for n in 0..20_i64 {
-        let time = START - 3 * HOUR + n * 10 * MINUTE;
+        let time = START - 3 * HOUR + n * 9 * MINUTE;
         let trades = [
             trade(&format!("a{n}"), time, "3.41", "0.00007", "buy"),
             trade(&format!("b{n}"), time + 5, &format!("{n}.5"), "1.5", "sell"),
@@ -97,7 +97,7 @@ async fn minutes_move_to_files_without_a_change_for_readers() {
     }
     // Days are packed; nothing changes.
     app.clock().advance(Duration::from_secs(5 * 86_400));
-    assert_eq!(run(&app, "pack").await["items"][0]["outcome"], "18 minutes in trades_20251231.ndjson.gz");
+    assert_eq!(run(&app, "pack").await["items"][0]["outcome"], "20 minutes in trades_20251231.ndjson.gz");
     assert_eq!(shown(&app, START - 4 * HOUR).await, from_files);
     let names: Vec<String> = std::fs::read_dir(day_path(dir.path()))
         .expect("files")
@@ -108,10 +108,10 @@ async fn minutes_move_to_files_without_a_change_for_readers() {
         std::process::Command::new("sha256sum").arg("-c").arg("SHA256SUMS").current_dir(day_path(dir.path())).output();
     assert!(sums.expect("sha256sum").status.success());
     let verified = app.post("/trades/archive/verify", json!({ "symbol": "GRID" })).await.expect(200).json();
-    assert_eq!(verified, json!({ "days": 2, "findings": [], "next_from": null }));
+    assert_eq!(verified, json!({ "days": 1, "findings": [], "next_from": null }));
     let files = app.get("/trades/archive/files?symbol=GRID&day=2025-12-31&limit=5").await.expect(200).json();
     assert_eq!((files["items"].as_array().map(Vec::len), &files["next_cursor"]), (Some(5), &json!("5")));
-    assert_eq!(files["packs"][0]["minutes"], 18);
+    assert_eq!(files["packs"][0]["minutes"], 20);
 }
 
 fn complete(mut item: Value) -> Value {
