@@ -76,8 +76,8 @@ async fn minutes_move_to_files_without_a_change_for_readers() {
     assert!((1..20).contains(&left), "{left} minutes are in Redis");
     assert_eq!(
         std::fs::read_dir(day_path(dir.path())).expect("files").count(),
-        19,
-        "18 minutes of the day and the manifest"
+        21,
+        "20 minutes and the manifest"
     );
     // Everything leaves Redis.
     app.clock().advance(Duration::from_secs(4 * 3_600));
