@@ -20,7 +20,7 @@ pub(super) enum Packet<'a> {
     Commands(&'a Pipeline),
 }
 
-impl Packet<'_> {
+impl<'a> Packet<'a> {
     /// The bytes of the arguments.
     pub(super) fn size(self) -> usize {
         let size = |command: &Cmd| {
@@ -31,6 +31,31 @@ impl Packet<'_> {
             Self::Command(command) => size(command),
             Self::Commands(commands) => commands.cmd_iter().map(size).sum(),
         }
+    }
+
+    /// The first key of each command. Commands about one key that follow each other count once.
+    pub(super) fn keys(self) -> impl Iterator<Item = &'a [u8]> {
+        let (single, several) = match self {
+            Self::Command(command) => (Some(command), None),
+            Self::Commands(commands) => (None, Some(commands.cmd_iter())),
+        };
+        let mut last: &[u8] = &[];
+        let all = single.into_iter().chain(several.into_iter().flatten()).filter_map(first_key);
+        all.filter(move |key| std::mem::replace(&mut last, key) != *key)
+    }
+}
+
+/// The first key of a command; `None` if it has none, or describes the key to an administrator.
+fn first_key(command: &Cmd) -> Option<&[u8]> {
+    let argument = |at: usize| match command.args_iter().nth(at) {
+        Some(Arg::Simple(bytes)) => Some(bytes),
+        _ => None,
+    };
+    match argument(0)? {
+        b"EVALSHA" | b"EVAL" => argument(3).filter(|_| argument(2).is_some_and(|keys| keys != b"0")),
+        b"ASKING" | b"CLIENT" | b"COMMAND" | b"CONFIG" | b"EXEC" | b"INFO" | b"LATENCY" | b"MEMORY" | b"MULTI"
+        | b"PUBLISH" | b"SCAN" | b"SCRIPT" | b"SLOWLOG" | b"TIME" | b"UNWATCH" => None,
+        _ => argument(1),
     }
 }
 

@@ -38,7 +38,9 @@ impl Redis {
         effect: Effect,
         deadline: Instant,
     ) -> Result<Value, RedisFault> {
-        let link = self.link(link::current_lane());
+        let lane = link::current_lane();
+        let link = self.link(lane);
+        self.0.hot_keys.record(lane, packet.keys());
         let mut retries = 0;
         loop {
             let timed = self.0.metrics.begin(packet);

@@ -64,6 +64,7 @@ pub use topology::EndpointError;
 
 use crate::config::fencing::FencingConfig;
 use crate::config::redis::{Endpoint, RedisConfig, Topology};
+use crate::hot_keys::HotKeys;
 use crate::lifecycle::Tasks;
 use crate::lifecycle::deadline::until;
 use connection::{Channel, Packet};
@@ -98,6 +99,7 @@ struct Inner {
     report: watch::Sender<RoleReport>,
     last_look: ArcSwap<LastLook>,
     metrics: RoleMetrics,
+    hot_keys: HotKeys,
 }
 
 impl Redis {
@@ -146,6 +148,7 @@ impl Redis {
             report: watch::Sender::new(RoleReport::unknown(roles, endpoint)),
             last_look: ArcSwap::default(),
             metrics,
+            hot_keys: HotKeys::new(lanes),
         })))
     }
 
@@ -174,6 +177,11 @@ impl Redis {
     /// The roles as the label of metrics.
     pub fn store(&self) -> String {
         self.0.roles.iter().map(|role| role.label()).collect::<Vec<_>>().join(",")
+    }
+
+    /// The keys that this process uses most often at the server.
+    pub fn hot_keys(&self) -> &HotKeys {
+        &self.0.hot_keys
     }
 
     /// The key space of the role.

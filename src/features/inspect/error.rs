@@ -30,6 +30,8 @@ pub(super) enum InspectError {
     NoInventory,
     #[error("an inventory is running at a replica")]
     Running,
+    #[error("must be one of {0}")]
+    UnknownHolding(String),
     #[error("the server is a cluster")]
     Cluster,
     #[error("could not reach Redis")]
@@ -44,6 +46,7 @@ impl From<InspectError> for Problem {
             InspectError::Running => {
                 known(&INVENTORY_RUNNING).retry_after(Duration::from_secs(30)).outcome(Outcome::NotApplied)
             }
+            InspectError::UnknownHolding(_) => Self::query_parameter("holding", &error),
             InspectError::Cluster => known(&REDIS_CLUSTER).outcome(Outcome::NotApplied),
             InspectError::Redis(fault) => Self::from(fault.clone()),
         }

@@ -1,5 +1,7 @@
 //! To which capability a key belongs.
 
+use std::collections::BTreeSet;
+
 /// A group of keys with a beginning in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Holding {
@@ -58,6 +60,11 @@ const BEGINNINGS: &[(&str, &str, bool)] = &[
 pub(super) fn holding(name: &str) -> Holding {
     let found = BEGINNINGS.iter().find(|(beginning, ..)| name.starts_with(beginning));
     found.map_or(OTHER, |(_, name, expires)| Holding { name, expires: *expires })
+}
+
+/// The names of all holdings.
+pub(super) fn names() -> BTreeSet<&'static str> {
+    BEGINNINGS.iter().map(|(_, name, _)| *name).chain([OTHER.name]).collect()
 }
 
 /// The beginning of a name, up to its first colon: says whose it may be, and nothing about its owner.

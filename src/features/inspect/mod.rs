@@ -1,16 +1,19 @@
-//! A look into the Redis servers for administrators: slow commands, latency, clients, commands, and what takes memory.
+//! A look into the Redis servers for administrators: slow commands, latency, clients, commands, hot keys, and what takes
+//! memory.
 //!
 //! Files, in reading order:
 //! - `model.rs`, `routes.rs`: wire types and operations; `service.rs`: reads, each of which is a few commands.
 //! - `holdings.rs`: to which capability a key belongs; `inventory.rs`: the run that looks at every key.
 //! - `keys.rs`, `error.rs`.
 //!
-//! Keys: see `keys.rs`. Without Redis: every call answers 503, except `commands`, which shows the last check.
+//! Keys: see `keys.rs`. Without Redis: every call answers 503, except `commands`, which shows the last check,
+//! and `hot`.
 //!
 //! Decisions:
 //! - Arguments of commands are never shown: they are the data of callers. A slow command shows the capability of its key.
 //! - An inventory scans in the background, slowly, one at a time, and stops if Redis becomes slow. No request scans.
-//! - There is no list of hot keys: Redis counts uses only under an LFU policy, and state must not be evicted.
+//! - Hot keys are those of this replica's own exchanges ([`crate::hot_keys`]): Redis counts uses only under an LFU policy,
+//!   and state must not be evicted.
 
 mod error;
 mod holdings;
@@ -28,7 +31,7 @@ use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, REDIS_READ, REDIS_WRITE};
-use service::InspectService;
+use service::{HOT_KEYS_TASK, InspectService};
 
 pub static FEATURE: Feature = Feature {
     name: "inspect",
@@ -38,6 +41,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/admin/redis/latency", ADMIN).problems(&[CALLER, REDIS_READ, error::QUERY]),
         Access::scoped("GET", "/admin/redis/clients", ADMIN).heavy().problems(&[CALLER, REDIS_READ, error::SERVER]),
         Access::scoped("GET", "/admin/redis/commands", ADMIN).problems(&[CALLER, error::QUERY]),
+        Access::scoped("GET", "/admin/redis/hot", ADMIN).problems(&[CALLER, error::QUERY]),
         Access::scoped("GET", "/admin/redis/inventory", ADMIN).problems(&[CALLER, REDIS_READ, error::INVENTORY]),
         Access::scoped("POST", "/admin/redis/inventory", ADMIN).problems(&[CALLER, REDIS_WRITE, error::START]),
     ],
@@ -48,11 +52,17 @@ pub static FEATURE: Feature = Feature {
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every feature's mount")]
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
+    let inspect = Arc::new(InspectService::new(deps));
+    deps.tasks.plan(HOT_KEYS_TASK, {
+        let inspect = Arc::clone(&inspect);
+        move |stop| inspect.age_hot_keys(stop)
+    });
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_slow_commands))
         .routes(routes!(routes::list_latency_events))
         .routes(routes!(routes::list_redis_clients))
         .routes(routes!(routes::list_redis_commands))
+        .routes(routes!(routes::list_hot_keys))
         .routes(routes!(routes::start_inventory, routes::get_inventory))
-        .with_state(Arc::new(InspectService::new(deps))))
+        .with_state(inspect))
 }

@@ -20,6 +20,55 @@ const fn state() -> Role {
     Role::State
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HotKeysQuery {
+    /// The role whose keys are listed.
+    #[serde(default = "state")]
+    #[param(required = false, value_type = String, pattern = "^(cache|state)$", default = "state")]
+    pub role: Role,
+    /// Only keys of this capability.
+    pub holding: Option<String>,
+    /// The most keys.
+    #[serde(default = "twenty")]
+    #[param(required = false, minimum = 1, maximum = 200, default = 20)]
+    pub limit: usize,
+}
+
+const fn twenty() -> usize {
+    20
+}
+
+/// The keys that this replica uses most often, in the last four to five minutes.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RedisHotKeys)]
+pub(super) struct HotKeys {
+    /// The most used first.
+    pub items: Vec<HotKey>,
+    /// The uses of all keys, those of other capabilities included.
+    pub uses: u64,
+    /// A key that is not among the counted ones was used at most so often.
+    pub uncounted: u64,
+    /// Of a busy worker, one of so many exchanges with Redis was counted, with that weight; 1: every exchange.
+    pub sampled: u64,
+    /// The time in which the keys were used, up to now.
+    pub window_ms: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RedisHotKey)]
+pub(super) struct HotKey {
+    #[schema(example = "cache:session:7")]
+    pub key: String,
+    #[schema(example = "cache")]
+    pub holding: &'static str,
+    /// Exchanges with Redis about the key.
+    pub uses: u64,
+    /// `uses` differs from the true number by at most this; if exchanges were sampled, in 99.7 of 100 cases.
+    pub error: u64,
+}
+
 /// A list of one server.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RedisItems)]
@@ -87,8 +136,8 @@ pub(super) struct RedisCommand {
     pub node: Option<String>,
     #[schema(example = "evalsha")]
     pub command: String,
-    pub calls: f64,
-    pub mean_us: f64,
+    pub calls: u64,
+    pub mean_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::model::{Inventory, Items, LatencyEvent, RedisClients, RedisCommand, RoleQuery, SlowCommand};
-use super::service::InspectService;
+use super::model::{
+    HotKeys, HotKeysQuery, Inventory, Items, LatencyEvent, RedisClients, RedisCommand, RoleQuery, SlowCommand,
+};
+use super::service::{HOT_KEYS, InspectService};
+use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Query};
 use crate::http::problem::Problem;
 
@@ -50,6 +53,20 @@ pub(super) async fn list_redis_commands(
     Query(query): Query<RoleQuery>,
 ) -> Json<Items<RedisCommand>> {
     Json(Items { items: inspect.commands(query.role) })
+}
+
+/// List the keys that this replica uses most often. Redis is not asked.
+///
+/// Every exchange with Redis counts as a use of each of its keys, in bounded memory. `error` bounds the difference from the
+/// true number: at most the number of uses divided by 1,024, and more only if exchanges were sampled.
+#[utoipa::path(get, path = "/admin/redis/hot", tag = "inspect", operation_id = "list_hot_keys", params(HotKeysQuery),
+    responses((status = 200, description = "The keys", body = HotKeys)))]
+pub(super) async fn list_hot_keys(
+    State(inspect): State<Arc<InspectService>>,
+    Query(query): Query<HotKeysQuery>,
+) -> Result<Json<HotKeys>, Problem> {
+    require_count("limit", query.limit, HOT_KEYS)?;
+    Ok(Json(inspect.hot_keys(query.role, query.holding.as_deref(), query.limit)?))
 }
 
 /// Start an inventory: what the server holds by capability, and its largest keys.

@@ -1,13 +1,16 @@
 //! Reads of one server, each of a few commands and with a bounded reply.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{Cmd, Value, from_redis_value_ref as read};
+use tokio_util::sync::CancellationToken;
 
 use super::error::InspectError;
-use super::holdings::{OTHER, holding};
+use super::holdings::{Holding, OTHER, holding, names};
 use super::keys::InspectKeys;
-use super::model::{LatencyEvent, RedisClients, RedisCommand, SlowCommand};
+use super::model::{HotKey, HotKeys, LatencyEvent, RedisClients, RedisCommand, SlowCommand};
 use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::lifecycle::Tasks;
@@ -17,6 +20,12 @@ use crate::redis::{Effect, Redis, RedisRoles, Role, server_metrics};
 const SLOW_COMMANDS: usize = 128;
 /// The most commands that are named for clients with the same name.
 const LAST_COMMANDS: usize = 5;
+/// The most hot keys.
+pub(super) const HOT_KEYS: usize = 200;
+/// How often it is checked whether the counts of hot keys are a minute old.
+const HOT_KEYS_INTERVAL: Duration = Duration::from_secs(5);
+/// The name of that task in `/health/ready`.
+pub(super) const HOT_KEYS_TASK: &str = "inspect.hot_keys";
 
 #[derive(Debug)]
 pub(super) struct InspectService {
@@ -112,6 +121,8 @@ impl InspectService {
     /// The busiest commands at the last check of the server, most time first.
     pub(super) fn commands(&self, role: Role) -> Vec<RedisCommand> {
         let store = self.server(role).store();
+        // A counter of calls is an integer in INFO; prometheus keeps it as a float.
+        let integer = |value: f64| format!("{value:.0}").parse::<u64>().unwrap_or_default();
         let mut commands: BTreeMap<(String, String), (f64, f64)> = BTreeMap::new();
         for family in server_metrics::families(&self.roles) {
             let is_calls = family.name() == "redis_commands_total";
@@ -135,10 +146,53 @@ impl InspectService {
         let shown = all.into_iter().map(|((node, command), (calls, seconds))| RedisCommand {
             node: Some(node).filter(|node| !node.is_empty()),
             command,
-            calls,
-            mean_us: if calls > 0.0 { (seconds * 1e6 / calls).round() } else { 0.0 },
+            calls: integer(calls),
+            mean_us: if calls > 0.0 { integer(seconds * 1e6 / calls) } else { 0 },
         });
         shown.collect()
+    }
+
+    /// The keys that this replica uses most often at the server.
+    ///
+    /// # Errors
+    /// [`InspectError::UnknownHolding`].
+    pub(super) fn hot_keys(&self, role: Role, only: Option<&str>, limit: usize) -> Result<HotKeys, InspectError> {
+        let known = names();
+        if only.is_some_and(|name| !known.contains(name)) {
+            return Err(InspectError::UnknownHolding(known.into_iter().collect::<Vec<_>>().join(", ")));
+        }
+        let redis = self.server(role);
+        let prefix = redis.keys().prefix();
+        let is_wanted = |key: &str| only.is_none_or(|only| of_key(prefix, key).name == only);
+        let now = self.clock.elapsed();
+        redis.hot_keys().advance(now);
+        let list = redis.hot_keys().list(now, limit, is_wanted);
+        let item = |hot: crate::hot_keys::HotKey| HotKey {
+            holding: of_key(prefix, &hot.key).name,
+            key: hot.key,
+            uses: hot.uses,
+            error: hot.error,
+        };
+        Ok(HotKeys {
+            items: list.keys.into_iter().map(item).collect(),
+            uses: list.uses,
+            uncounted: list.uncounted,
+            sampled: list.sampled,
+            window_ms: u64::try_from(list.window.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Lets old counts of hot keys go until the service stops.
+    pub(super) async fn age_hot_keys(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            for redis in self.roles.distinct() {
+                redis.hot_keys().advance(self.clock.elapsed());
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(HOT_KEYS_INTERVAL) => {}
+            }
+        }
     }
 
     /// The members of a reply that is an array, or of one for each node.
@@ -150,6 +204,11 @@ impl InspectService {
         };
         Ok(by_node(answer).into_iter().flat_map(of_node).collect())
     }
+}
+
+/// The holding of a complete name.
+fn of_key(prefix: &str, key: &str) -> Holding {
+    key.strip_prefix(prefix).map_or(OTHER, holding)
 }
 
 /// A cluster replies with one answer for each node.
@@ -170,7 +229,7 @@ fn slow_command(redis: &Redis, node: Option<String>, entry: &Value) -> Option<Sl
     let script = argument(1).filter(|_| command == "EVALSHA").and_then(|sha| redis.script_name(&sha));
     let key = argument(if is_script { 3 } else { 1 });
     let prefix = redis.keys().prefix();
-    let holding = key.and_then(|key| Some(holding(key.strip_prefix(prefix)?))).unwrap_or(OTHER).name;
+    let holding = key.map_or(OTHER, |key| of_key(prefix, &key)).name;
     let client = members.get(5).and_then(|name| read(name).ok()).unwrap_or_default();
     Some(SlowCommand {
         node,
