@@ -13,7 +13,9 @@ use tower::{Layer, ServiceExt};
 use tower_http::cors::Cors;
 use utoipa::openapi::OpenApi;
 
+use crate::cached::Cached;
 use crate::clock::Clock;
+use crate::computed::Computed;
 use crate::config::auth::AuthConfig;
 use crate::config::fencing::FencingConfig;
 use crate::config::http::HttpConfig;
@@ -205,6 +207,8 @@ impl App {
             shared,
             series: SeriesFeed::default(),
             fold: Fold::default(),
+            cached: Cached::default(),
+            computed: Computed::default(),
         };
         let api = api(&deps)?;
         let channels = documentation::compressed(&pubsub::describe_channels(&deps.events));
@@ -281,6 +285,8 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         shared: Shared::default(),
         series: SeriesFeed::default(),
         fold: Fold::default(),
+        cached: Cached::default(),
+        computed: Computed::default(),
         configs: watch::Sender::new(config.clone()),
         config,
     };
