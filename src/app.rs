@@ -164,6 +164,7 @@ const KEYS: &[(&str, Keys)] = &[
     ("/trades/windows", Keys::CheckedByHandler),
     ("/trades/windows/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/users/{id}", Keys::InPath(&["{id}"])),
+    ("/warming/values/{key}", Keys::InPath(&["{key}"])),
 ];
 
 /// The keys of an operation by its path, or by the path to a key that it continues.

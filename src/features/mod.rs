@@ -18,6 +18,7 @@ pub mod ratelimit;
 pub mod streams;
 pub mod timeseries;
 pub mod trades;
+pub mod warming;
 
 pub use feature::{Feature, StartError};
 
@@ -40,4 +41,5 @@ pub static FEATURES: &[&Feature] = &[
     &streams::FEATURE,
     &timeseries::FEATURE,
     &trades::FEATURE,
+    &warming::FEATURE,
 ];
