@@ -31,7 +31,7 @@ test: ## Install what the tests need and run all of them
 	cargo nextest run $(CARGO_FLAGS) --profile ci
 	# The features again, with the Redis configuration and the ACL user that are shipped.
 	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \
-		-E 'test(/^(archive|cache|epoch|fencing|health|hosts|idempotency|json|locks|operations::(alerts|inspect|metrics)|orderbook|pubsub|ratelimit|streams|timeseries|trades)/)'
+		-E 'test(/^(archive|cache|epoch|fencing|health|hosts|idempotency|json|locks|operations::(alerts|inspect|metrics)|orderbook|pubsub|ratelimit|streams|timeseries|trades|warming)/)'
 
 test-modules: ## Run the tests that need a Redis with modules (GTX_TEST_MODULE_REDIS_URL)
 	@scripts/setup_tests.sh

@@ -106,3 +106,4 @@ mod timeseries_rollups;
 mod timeseries_times;
 mod timeseries_writers;
 mod trades;
+mod warming;
