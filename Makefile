@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check attack bench instructions openapi demo agent example image-check dashboards fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check attack bench instructions openapi demo demo-warming agent example image-check dashboards fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,11 @@ openapi: ## Write openapi/openapi.json from the source
 
 demo: ## Fill the running service with simulated data (ARGS=--live), or load readings (ARGS="--file readings.csv")
 	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- demo $(ARGS)
+
+demo-warming: ## Warm 10,000 profiles of a private PostgreSQL, and show the hit rates before and after
+	@scripts/setup_tests.sh redis postgres
+	cargo build $(CARGO_FLAGS) --release --bin gridtokenx-redis
+	python3 scripts/demo_warming.py --binary "$(TARGET_DIR)/release/gridtokenx-redis"
 
 agent: ## Send the metrics of this machine to the running service (ARGS="--host web-1")
 	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- agent $(or $(ARGS),--host $(shell uname -n))
