@@ -35,10 +35,8 @@ impl Filling {
         Self { cache, clock: deps.clock.clone(), own: HotKeys::new(1) }
     }
 
-    fn note(&self, entries: &[EntryKeys]) {
-        for entry in entries {
-            self.own.record(0, std::iter::once(entry.value.as_str().as_bytes()));
-        }
+    fn note(&self, entry: &EntryKeys) {
+        self.own.record(0, std::iter::once(entry.value.as_str().as_bytes()));
     }
 
     /// What is known of a key whose value was read.
@@ -135,7 +133,9 @@ impl CachedValues for Filling {
         // Keys were checked before; one that is not valid is left out, and its caller misses it.
         let keys: Vec<CacheKey> = keys.iter().filter_map(|key| CacheKey::try_from(key.clone()).ok()).collect();
         let entries: Vec<EntryKeys> = keys.iter().map(|key| self.cache.keys.entry(key)).collect();
-        self.note(&entries);
+        // GET and PTTL count as one use, unless a cluster receives them one by one.
+        let commands = if self.cache.redis.is_cluster() { 2 } else { 1 };
+        entries.iter().for_each(|entry| (0..commands).for_each(|_| self.note(entry)));
         let reads = entries.iter().flat_map(|entry| ["GET", "PTTL"].map(|verb| command(verb, entry.value.as_str())));
         let reads: Vec<_> = reads.collect();
         let mut answers = self.cache.redis.query_all(&reads, Effect::Read).await?.into_iter();
@@ -161,6 +161,7 @@ impl CachedValues for Filling {
         let Ok(random) = random::token() else { return Ok(all) };
         let calls =
             absent.iter().filter_map(|at| entries.get(*at)).map(|entry| scripts::lease(entry, &random, lease_ms));
+        absent.iter().filter_map(|at| entries.get(*at)).for_each(|entry| self.note(entry));
         for (at, reply) in absent.iter().zip(self.cache.redis.call_all(calls).await?) {
             if let Some(seen) = all.get_mut(*at) {
                 self.granted(seen, reply?);
@@ -196,7 +197,7 @@ impl CachedValues for Filling {
                 continue;
             };
             let mut entry = self.cache.keys.entry(&key);
-            self.note(std::slice::from_ref(&entry));
+            self.note(&entry);
             let lease = seen.lease.as_deref().unwrap_or_default();
             let reply = match kind {
                 ChangeKind::Put { body, ttl_ms } => {
@@ -251,7 +252,7 @@ impl CachedValues for Filling {
     async fn replace(&self, key: &str, body: Option<Bytes>, ttl_ms: u64, tags: &[OpenedTag]) -> Result<(), RedisFault> {
         let Ok(key) = CacheKey::try_from(key.to_owned()) else { return Ok(()) };
         let entry = self.cache.keys.entry(&key);
-        self.note(std::slice::from_ref(&entry));
+        self.note(&entry);
         let Some(body) = body else {
             return self.cache.redis.call(scripts::delete(&entry, &Expected::Anything)).await.map(|_| ());
         };

@@ -39,6 +39,13 @@ pub(super) static QUERY: &[&ProblemKind] = &[&INVALID_QUERY];
 /// Says where an answer comes from.
 pub(super) static STATE_HEADER: HeaderName = HeaderName::from_static("cache-state");
 
+/// A field of a task and the rule that it violates.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TaskViolation {
+    pub field: &'static str,
+    pub rule: String,
+}
+
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum WarmingError {
     #[error("there is no task `{0}`")]

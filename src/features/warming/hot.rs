@@ -1,7 +1,7 @@
 //! Which keys of a task the clients of all replicas use most.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::WarmingError;
 use super::model::HotKey;
 use super::plan::Task;
-use super::service::WarmingService;
+use super::service::{LastPublished, WarmingService};
 use crate::clock::UnixMillis;
 use crate::redis::{Effect, RedisFault};
 
@@ -19,16 +19,6 @@ pub(super) const MOST: usize = 200;
 const LIFE: i64 = 60_000;
 /// How often a replica publishes.
 const INTERVAL: Duration = Duration::from_secs(5);
-
-/// When this replica last published the keys of each task.
-#[derive(Debug, Default)]
-pub(super) struct Hot(Mutex<HashMap<String, LastPublished>>);
-
-#[derive(Clone, Copy, Debug)]
-struct LastPublished {
-    at: Duration,
-    has_uses: bool,
-}
 
 /// What a replica publishes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,7 +36,7 @@ impl WarmingService {
         let now = self.clock.elapsed();
         let Some(cache) = self.cached.get() else { return Ok(false) };
         let uses = {
-            let mut published = self.hot.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(last) = published.get(&task.name).filter(|last| now < last.at + INTERVAL) {
                 return Ok(last.has_uses);
             }

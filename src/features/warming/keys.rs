@@ -3,6 +3,7 @@
 //! | key | role | type | TTL | deleted by |
 //! |---|---|---|---|---|
 //! | `warming:{tasks}` | state | hash: task -> definition, JSON | none | DELETE of the task |
+//! | `warming:version:{tasks}` | state | integer: changes of the hash so far | none | |
 //! | `warming:state:{<task>}` | state | hash, see [`super::store`] | 30 days after its last change | expiry |
 //! | `warming:runs:{<task>}` | state | list of the newest [`HISTORY`] runs, JSON | 30 days after the last run | expiry |
 //! | `warming:turn:{<task>}` | state | string: when the runner last reported progress | none | the end of the run |
@@ -37,6 +38,10 @@ impl WarmingKeys {
 
     pub(super) fn tasks(&self) -> Key {
         self.state.key("warming:{tasks}")
+    }
+
+    pub(super) fn version(&self) -> Key {
+        self.state.key("warming:version:{tasks}")
     }
 
     pub(super) fn task(&self, name: &str) -> TaskKeys {

@@ -8,7 +8,7 @@
 //! - `runner/`: the background work. `mod.rs` looks for due tasks, `pass.rs` is one run, `batch.rs` one batch of it, and `pace.rs`
 //!   keeps it within its share of a core.
 //! - `values.rs`: cache-aside reads, and what callers have written. `hot.rs`: which keys clients use most.
-//! - `service.rs`, `routes/`, `store.rs`, `scripts.rs`, `keys.rs`, `metrics.rs`, `error.rs`.
+//! - `configured.rs`, `breakers.rs` and `flights.rs`: the parts of the service. `service.rs`, `routes/`, `store.rs`, `scripts.rs`, `keys.rs`, `metrics.rs`, `error.rs`.
 //!
 //! Keys: see `keys.rs`; values are stored by the cache ([`crate::cached`]). Without Redis: runs end, nothing is queued, and every
 //! call is 503. Without a source: cached values stay, and reads of missing ones are 502.
@@ -21,8 +21,11 @@
 //! - A predecessor that failed makes its successors wait; they look again every second.
 //! - Progress is published on the channel `system:warming`, which `GET /pubsub/sse` streams.
 
+mod breakers;
 mod config;
+mod configured;
 mod error;
+mod flights;
 mod hot;
 mod keys;
 mod metrics;

@@ -233,7 +233,7 @@ pub(super) struct TaskList {
 /// What a run is to do.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = WarmingRunRequest, example = json!({ "dry_run": true }))]
+#[schema(as = WarmingRunRequest, example = json!({ "dry_run": true, "wait_ms": 20_000 }))]
 pub(super) struct RunRequest {
     /// Only fetches and compares: nothing is written.
     #[serde(default)]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
+use super::error::TaskViolation;
 use super::model::{MAX_KEYS, Priority, Strategy, TaskDefinition};
 use super::sources::Source;
 use super::template::Template;
@@ -40,13 +41,6 @@ pub(super) struct Task {
 
 /// All tasks, by name.
 pub(super) type Plan = BTreeMap<String, Arc<Task>>;
-
-/// A field of a task and the rule that it violates.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TaskViolation {
-    pub field: &'static str,
-    pub rule: String,
-}
 
 fn violation<T>(field: &'static str, rule: impl Into<String>) -> Result<T, TaskViolation> {
     Err(TaskViolation { field, rule: rule.into() })

@@ -1,40 +1,36 @@
 //! What the routes call about tasks, and what they share with the runner.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::config::{SourceConfig, WarmingConfig};
-use super::error::WarmingError;
-use super::hot::Hot;
+use super::breakers::Breakers;
+use super::config::WarmingConfig;
+use super::configured::{configured, sources};
+use super::error::{TaskViolation, WarmingError};
+use super::flights::Flights;
 use super::keys::WarmingKeys;
 use super::metrics::WarmingMetrics;
 use super::model::{MAX_KEYS, RequestedRun, Run, RunRequest, TaskDefinition, TaskState, TaskView};
-use super::plan::{Plan, Task, TaskViolation, check_together};
-use super::sources::http::{HttpSource, HttpSources};
-use super::sources::{Source, guard, literal};
+use super::plan::{Plan, Task, check_together};
+use super::sources::{Source, literal};
 use super::store::{Polled, Store, StoredRequest, StoredState};
-use super::values::Flights;
 use crate::cached::{Cached, CachedValues};
 use crate::clock::Clock;
-use crate::config::ConfigError;
 use crate::config::http::HttpConfig;
-use crate::config::{Config, FieldError};
 use crate::deps::Deps;
 use crate::events::Events;
 use crate::features::feature::StartError;
+use crate::lifecycle::Tasks;
 use crate::random;
 use crate::redis::Redis;
 
 /// How often a call that waits for the end of a run looks for it.
 const LOOK: Duration = Duration::from_millis(100);
-/// A source that failed so often in a row is left alone for a while ...
-const BREAKS_AFTER: u32 = 5;
-/// ... so long.
-const BREAK: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct WarmingService {
@@ -46,22 +42,26 @@ pub(super) struct WarmingService {
     pub(super) metrics: WarmingMetrics,
     pub(super) config: WarmingConfig,
     pub(super) replica: String,
-    pub(super) hot: Hot,
+    pub(super) published: Mutex<HashMap<String, LastPublished>>,
     pub(super) flights: Flights,
     /// Wakes the runner of this replica.
     pub(super) wake: Notify,
+    pub(super) tasks: Tasks,
     sources: HashMap<String, Arc<Source>>,
     configured: Plan,
     plan: ArcSwap<Plan>,
-    breakers: Mutex<HashMap<String, Breaker>>,
+    /// The version of the definitions in `plan`.
+    version: AtomicU64,
+    pub(super) breakers: Breakers,
 }
 
-/// The failures of a source in a row.
-#[derive(Clone, Copy, Debug, Default)]
-struct Breaker {
-    failures: u32,
-    /// When it may be asked again, on the clock of [`Clock::elapsed`].
-    until: Duration,
+/// What this replica last published about the use of a task's keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastPublished {
+    /// On the clock of [`Clock::elapsed`].
+    pub at: Duration,
+    /// Whether clients use any.
+    pub has_uses: bool,
 }
 
 impl WarmingService {
@@ -84,13 +84,15 @@ impl WarmingService {
             clock: deps.clock.clone(),
             metrics,
             replica: format!("{node}:{}:{}", http.port, std::process::id()),
-            hot: Hot::default(),
+            published: Mutex::default(),
             flights: Flights::default(),
             wake: Notify::new(),
             sources,
             plan: ArcSwap::from_pointee(configured.clone()),
             configured,
-            breakers: Mutex::default(),
+            version: AtomicU64::new(0),
+            tasks: deps.tasks.clone(),
+            breakers: Breakers::default(),
             config,
         })
     }
@@ -110,17 +112,13 @@ impl WarmingService {
     /// # Errors
     /// [`WarmingError::Redis`].
     pub(super) async fn poll(&self) -> Result<HashMap<String, StoredState>, WarmingError> {
-        let names: Vec<String> = self.plan().keys().cloned().collect();
-        let Polled { definitions, mut states } = self.store.poll(&names).await?;
-        let mut plan = self.configured.clone();
-        for (name, definition) in definitions {
-            if self.configured.contains_key(&name) {
-                continue;
-            }
-            // A task that this version does not understand is one of another version.
-            if let Ok(task) = self.task(&name, definition) {
-                plan.insert(name, Arc::new(task));
-            }
+        let mut plan = self.plan();
+        let names: Vec<String> = plan.keys().cloned().collect();
+        let Polled { version, mut states } = self.store.poll(&names).await?;
+        if self.version.load(Ordering::SeqCst) != version {
+            plan = Arc::new(self.with_requested().await?);
+            self.plan.store(Arc::clone(&plan));
+            self.version.store(version, Ordering::SeqCst);
         }
         for name in plan.keys().filter(|name| !names.contains(name)) {
             self.metrics.introduce(name);
@@ -130,8 +128,21 @@ impl WarmingService {
         for (name, state) in &states {
             self.metrics.is_paused(name, state.is_paused);
         }
-        self.plan.store(Arc::new(plan));
         Ok(states)
+    }
+
+    /// The configured tasks and those that requests have made.
+    async fn with_requested(&self) -> Result<Plan, WarmingError> {
+        let mut plan = self.configured.clone();
+        for (name, definition) in self.store.definitions().await? {
+            // A task that this version does not understand is one of another version.
+            if !self.configured.contains_key(&name)
+                && let Ok(task) = self.task(&name, definition)
+            {
+                plan.insert(name, Arc::new(task));
+            }
+        }
+        Ok(plan)
     }
 
     fn task(&self, name: &str, definition: TaskDefinition) -> Result<Task, WarmingError> {
@@ -172,8 +183,6 @@ impl WarmingService {
         check_together(&plan)
             .map_err(|(_, TaskViolation { field, rule })| WarmingError::invalid(format!("/{field}"), rule))?;
         self.store.define(name, &definition).await?;
-        self.metrics.introduce(name);
-        self.plan.store(Arc::new(plan));
         self.wake.notify_one();
         self.view(name).await
     }
@@ -339,32 +348,6 @@ impl WarmingService {
         }
         Ok(run)
     }
-
-    /// How long a source is left alone; `None` if it may be asked.
-    pub(super) fn break_left(&self, source: &str) -> Option<Duration> {
-        let until = self.breakers().get(source).map(|breaker| breaker.until)?;
-        until.checked_sub(self.clock.elapsed()).filter(|left| !left.is_zero())
-    }
-
-    /// Notes whether a source has answered.
-    pub(super) fn note_source(&self, source: &str, has_answered: bool) {
-        let now = self.clock.elapsed();
-        let mut breakers = self.breakers();
-        let breaker = breakers.entry(source.to_owned()).or_default();
-        if has_answered {
-            *breaker = Breaker::default();
-            return;
-        }
-        breaker.failures += 1;
-        if breaker.failures >= BREAKS_AFTER {
-            // After the break one failure is enough to begin the next one.
-            breaker.until = now + BREAK;
-        }
-    }
-
-    fn breakers(&self) -> MutexGuard<'_, HashMap<String, Breaker>> {
-        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Task {
@@ -377,107 +360,6 @@ impl Task {
 /// The task of a run's id, `<task>.<turn>`.
 fn task_of_run(id: &str) -> Option<&str> {
     id.split_once('.').map(|(task, _)| task).filter(|task| !task.is_empty() && task.len() <= 64)
-}
-
-fn wrong(config: &Config, field: String, rule: String) -> ConfigError {
-    config.refuse::<WarmingConfig>(FieldError::new(field, rule))
-}
-
-/// Builds the configured sources.
-fn sources(deps: &Deps, config: &WarmingConfig) -> Result<HashMap<String, Arc<Source>>, StartError> {
-    let refuse = |field: String, rule: String| wrong(&deps.config, field, rule);
-    for (at, prefix) in config.http.allow.iter().enumerate() {
-        guard::check_allowed(prefix).map_err(|rule| refuse(format!("http.allow[{at}]"), rule))?;
-    }
-    let private: Result<Vec<guard::Network>, String> =
-        config.http.allow_private.iter().map(|text| text.parse()).collect();
-    let private = private.map_err(|rule| refuse("http.allow_private".to_owned(), rule))?;
-    let needs_tls = config.http.allow.iter().any(|prefix| prefix.starts_with("https:"));
-    let client =
-        HttpSources::new(private, config.http.timeout.duration(), config.http.body_limit.as_usize(), needs_tls)?;
-    #[cfg(feature = "postgres")]
-    let database = if config.database.url_file.is_empty() {
-        None
-    } else {
-        let opened = super::sources::database::Database::new(&config.database, deps.tasks.clone());
-        Some(opened.map_err(|rule| refuse("database.url_file".to_owned(), rule))?)
-    };
-    let mut sources = HashMap::new();
-    for (at, source) in config.sources.iter().enumerate() {
-        let field = |name: &str| format!("sources[{at}].{name}");
-        let built = match source {
-            #[cfg(feature = "postgres")]
-            SourceConfig::Database { keys, values, .. } if database.is_some() => database.clone().map(|database| {
-                Source::Database(super::sources::database::DatabaseSource {
-                    database,
-                    keys: keys.clone(),
-                    values: values.clone(),
-                })
-            }),
-            SourceConfig::Database { keys, .. } => {
-                Some(Source::Missing { lists_changes: keys.as_ref().is_some_and(|sql| sql.contains("$1")) })
-            }
-            SourceConfig::Http { url, .. } => {
-                if !guard::is_allowed(url, &config.http.allow) {
-                    let rule = "must begin with an entry of warming.http.allow".to_owned();
-                    return Err(refuse(field("url"), rule).into());
-                }
-                Some(Source::Http(HttpSource { url: url.clone(), client: client.clone() }))
-            }
-            SourceConfig::Literal { file, .. } => {
-                let text =
-                    std::fs::read(file).map_err(|error| refuse(field("file"), format!("cannot be read: {error}")))?;
-                let values: BTreeMap<String, Box<serde_json::value::RawValue>> = serde_json::from_slice(&text)
-                    .map_err(|error| refuse(field("file"), format!("must contain a JSON object: {error}")))?;
-                sources.insert(source.name().to_owned(), literal(&values));
-                None
-            }
-            SourceConfig::Computed { function, arguments, .. } => {
-                let known = deps.computed.names().join(", ");
-                let unknown = || refuse(field("function"), format!("must be one of {known}, got `{function}`"));
-                let computed = deps.computed.function(function).ok_or_else(unknown)?;
-                if let Some(name) = arguments.keys().find(|name| !computed.arguments.contains(&name.as_str())) {
-                    let rule =
-                        format!("has the unknown argument `{name}`; known are {}", computed.arguments.join(", "));
-                    return Err(refuse(field("arguments"), rule).into());
-                }
-                Some(Source::Computed { function: computed, arguments: arguments.clone() })
-            }
-        };
-        if let Some(built) = built {
-            sources.insert(source.name().to_owned(), Arc::new(built));
-        }
-    }
-    Ok(sources)
-}
-
-/// Builds the configured tasks.
-fn configured(
-    deps: &Config,
-    config: &WarmingConfig,
-    sources: &HashMap<String, Arc<Source>>,
-    cached: &Cached,
-) -> Result<Plan, StartError> {
-    let mut plan = Plan::new();
-    let Some(cache) = cached.get() else { return Ok(plan) };
-    for (at, task) in config.tasks.iter().enumerate() {
-        let field = |name: &str| format!("tasks[{at}].{}", name.trim_end_matches("_ms"));
-        let source = sources.get(&task.source).ok_or_else(|| {
-            wrong(deps, field("source"), format!("must be the name of a source, got `{}`", task.source))
-        })?;
-        let mut built = Task::new(&task.name, task.definition(), Arc::clone(source), &config.prefixes, cache)
-            .map_err(|TaskViolation { field: name, rule }| wrong(deps, field(name), rule))?;
-        built.is_configured = true;
-        built.is_disabled =
-            config.database.url_file.is_empty() && (task.with_database || matches!(**source, Source::Missing { .. }));
-        if plan.insert(task.name.clone(), Arc::new(built)).is_some() {
-            return Err(wrong(deps, field("name"), format!("must not be repeated: `{}`", task.name)).into());
-        }
-    }
-    check_together(&plan).map_err(|(name, TaskViolation { field, rule })| {
-        wrong(deps, "tasks".to_owned(), format!("`{name}`: {} {rule}", field.trim_end_matches("_ms")))
-    })?;
-    Ok(plan)
 }
 
 /// The state that handlers share.

@@ -61,25 +61,31 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// The states of tasks, and the definitions of those that were made by requests: one exchange.
+    /// The states of tasks, and the version of the definitions that requests have made: one exchange.
     ///
     /// # Errors
     /// [`RedisFault`].
     pub(super) async fn poll(&self, names: &[String]) -> Result<Polled, RedisFault> {
-        let read = |key: &Key| redis::cmd("HGETALL").arg(key).take();
-        let tasks = self.keys.tasks();
-        let mut commands = vec![read(&tasks)];
-        commands.extend(names.iter().map(|name| read(&self.keys.task(name).state)));
+        let mut commands = vec![redis::cmd("GET").arg(self.keys.version()).take()];
+        commands.extend(names.iter().map(|name| redis::cmd("HGETALL").arg(&self.keys.task(name).state).take()));
         let mut answers = self.redis.query_all(&commands, Effect::Read).await?.into_iter();
-        let mut next = || fields(answers.next().unwrap_or(Ok(Value::Nil)));
-        let definitions = next()?.into_iter();
-        let definitions =
-            definitions.filter_map(|(name, text)| Some((name, serde_json::from_str(&text).ok()?))).collect();
+        let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+        let version = Option::<u64>::from_redis_value(next()?).unwrap_or_default().unwrap_or_default();
         let mut states = HashMap::with_capacity(names.len());
         for name in names {
-            states.insert(name.clone(), StoredState::of(&next()?));
+            states.insert(name.clone(), StoredState::of(&fields(next())?));
         }
-        Ok(Polled { definitions, states })
+        Ok(Polled { version, states })
+    }
+
+    /// The definitions that requests have made. They may be large, so they are read only after a change.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn definitions(&self) -> Result<HashMap<String, TaskDefinition>, RedisFault> {
+        let command = redis::cmd("HGETALL").arg(self.keys.tasks()).take();
+        let texts = fields(self.redis.query(&command, Effect::Read).await)?.into_iter();
+        Ok(texts.filter_map(|(name, text)| Some((name, serde_json::from_str(&text).ok()?))).collect())
     }
 
     pub(super) async fn state(&self, name: &str) -> Result<StoredState, RedisFault> {
@@ -95,10 +101,7 @@ impl Store {
             None => redis::cmd("HDEL").arg(&key).arg(field).take(),
         };
         let expire = redis::cmd("PEXPIRE").arg(&key).arg(STATE_LIFE).take();
-        for answer in self.redis.query_all(&[command, expire], Effect::Write).await? {
-            answer?;
-        }
-        Ok(())
+        self.write(&[command, expire]).await
     }
 
     /// The newest runs, newest first.
@@ -113,15 +116,24 @@ impl Store {
     pub(super) async fn define(&self, name: &str, definition: &TaskDefinition) -> Result<(), RedisFault> {
         // Texts and numbers always serialise.
         let text = serde_json::to_string(definition).unwrap_or_default();
-        let command = redis::cmd("HSET").arg(self.keys.tasks()).arg(name).arg(text).take();
-        self.redis.query::<i64>(&command, Effect::Write).await.map(|_| ())
+        let store = redis::cmd("HSET").arg(self.keys.tasks()).arg(name).arg(text).take();
+        self.write(&[store, self.raise_version()]).await
     }
 
     /// Removes a task and its state. Its history stays until it expires.
     pub(super) async fn remove(&self, name: &str) -> Result<(), RedisFault> {
         let definition = redis::cmd("HDEL").arg(self.keys.tasks()).arg(name).take();
         let state = redis::cmd("UNLINK").arg(&self.keys.task(name).state).take();
-        for answer in self.redis.query_all(&[definition, state], Effect::Write).await? {
+        self.write(&[definition, state, self.raise_version()]).await
+    }
+
+    /// Tells all replicas that the definitions have changed.
+    fn raise_version(&self) -> redis::Cmd {
+        redis::cmd("INCR").arg(self.keys.version()).take()
+    }
+
+    async fn write(&self, commands: &[redis::Cmd]) -> Result<(), RedisFault> {
+        for answer in self.redis.query_all(commands, Effect::Write).await? {
             answer?;
         }
         Ok(())
@@ -131,7 +143,7 @@ impl Store {
 /// What a poll found.
 #[derive(Debug, Default)]
 pub(super) struct Polled {
-    pub definitions: HashMap<String, TaskDefinition>,
+    pub version: u64,
     pub states: HashMap<String, StoredState>,
 }
 

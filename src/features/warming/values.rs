@@ -1,15 +1,14 @@
 //! Cache-aside reads: concurrent misses of one key fetch once, across replicas through the cache's lease, and within a
 //! replica through a shared flight.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared as SharedFuture, WeakShared};
+use futures_util::future::WeakShared;
 
 use super::error::WarmingError;
+use super::flights::{Flight, Origin, Outcome, Served};
 use super::model::{Written, WrittenReply, WrittenState};
 use super::plan::{Task, task_of};
 use super::service::{Shared, WarmingService};
@@ -20,9 +19,11 @@ use crate::random;
 /// How long one fetch may take, from the first query to the last byte.
 pub(super) const FETCH: Duration = Duration::from_secs(8);
 /// How long the lease to fetch a value lasts, milliseconds: a fetch that is cancelled keeps others waiting no longer.
-pub(super) const LEASE: u64 = 10_000;
+const LEASE: u64 = 10_000;
 /// How long a flight waits for a fetch of another client. Longer than the longest wait of a caller.
 const FLIGHT: Duration = Duration::from_secs(12);
+/// The flights that go on without a caller; further ones end with their last caller.
+const DETACHED: usize = 1_000;
 /// A flight looks for the value of another client after this time, then after twice as long ...
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// ... up to this.
@@ -31,44 +32,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_secs(1);
 /// When a caller should ask a source again that has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-
-/// A value and where it comes from.
-#[derive(Clone, Debug)]
-pub(super) struct Served {
-    pub value: CachedValue,
-    pub origin: Origin,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    Hit,
-    Miss,
-    /// A copy of the expired value, while another client fetches.
-    Stale,
-}
-
-impl Origin {
-    pub(super) const fn label(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Stale => "stale",
-        }
-    }
-}
-
-type Outcome = Result<Served, WarmingError>;
-type Flight = SharedFuture<BoxFuture<'static, Outcome>>;
-
-/// The fetches of this replica that callers wait for.
-#[derive(Default)]
-pub(super) struct Flights(Mutex<HashMap<String, WeakShared<BoxFuture<'static, Outcome>>>>);
-
-impl fmt::Debug for Flights {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Flights")
-    }
-}
 
 /// What a fetch of one key led to.
 enum Filled {
@@ -108,19 +71,22 @@ impl WarmingService {
         served
     }
 
-    /// The flight that reads a key, shared by all that ask for it at the same time. It goes on as long as one of them waits.
+    /// The flight that reads a key, shared by all that ask for it at the same time. It goes on if they leave, so that a slow
+    /// source fills the cache as well.
     fn flight(self: &Arc<Self>, key: &str, task: &Arc<Task>) -> Flight {
         let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(key).and_then(WeakShared::upgrade).filter(|flight| flight.peek().is_none()) {
             return flight;
         }
-        if flights.len() > 1_000 {
-            flights.retain(|_, flight| flight.upgrade().is_some());
-        }
+        flights.retain(|_, flight| flight.upgrade().is_some_and(|flight| flight.peek().is_none()));
         let (service, key_text, task) = (Shared::clone(self), key.to_owned(), Arc::clone(task));
         let flight = async move { service.read_or_fetch(&key_text, &task).await }.boxed().shared();
         if let Some(weak) = flight.downgrade() {
             flights.insert(key.to_owned(), weak);
+        }
+        if flights.len() <= DETACHED {
+            let detached = flight.clone();
+            self.tasks.spawn_connection(async move { _ = detached.await });
         }
         flight
     }
@@ -218,7 +184,7 @@ impl WarmingService {
         wanted: &[Wanted],
     ) -> Result<Vec<Result<Answer, SourceError>>, SourceError> {
         let name = task.source_name();
-        if let Some(left) = self.break_left(name) {
+        if let Some(left) = self.breakers.left(name, self.clock.elapsed()) {
             let reason = "it has failed several times, and is left alone for a moment";
             return Err(SourceError { retry_after: Some(left), ..SourceError::permanent(reason) });
         }
@@ -233,7 +199,7 @@ impl WarmingService {
             all.is_empty()
                 || all.iter().any(|answer| answer.as_ref().map_or_else(|error| !error.is_temporary, |_| true))
         });
-        self.note_source(name, has_answered);
+        self.breakers.note(name, has_answered, self.clock.elapsed());
         answers
     }
 

@@ -80,7 +80,8 @@ async fn a_paused_task_runs_only_on_request_and_stays_paused_after_a_restart() {
     assert_eq!(other.get("/warming/tasks/limits").await.expect(200).json()["state"], "paused");
     assert_eq!(run(&other, "limits", json!({})).await["result"], "succeeded");
     assert_eq!(runs(&app, "limits").await.len(), 2);
-    assert_eq!(app.post("/warming/tasks/limits/resume", json!({})).await.expect(200).json()["state"], "idle");
+    let resumed = app.post("/warming/tasks/limits/resume", json!({})).await.expect(200).json();
+    assert_ne!(resumed["state"], "paused");
 }
 
 #[tokio::test]
@@ -183,14 +184,15 @@ async fn a_run_stops_between_two_batches() {
     let values: serde_json::Map<String, Value> =
         (0..1_000).map(|nth| (format!("market:limits:{nth:04}"), json!(nth))).collect();
     app.put("/warming/tasks/limits", limits(Value::Object(values))).await.expect(200);
-    let mut id = String::new();
+    let id = std::sync::Mutex::new(String::new());
     eventually("the run is in progress", async || {
         let view = app.get("/warming/tasks/limits").await.json();
-        view["run"]["id"].as_str().is_some()
+        let running = view["run"]["id"].as_str().unwrap_or_default();
+        running.clone_into(&mut id.lock().expect("the id"));
+        !running.is_empty()
     })
     .await;
-    let view = app.get("/warming/tasks/limits").await.json();
-    id.push_str(view["run"]["id"].as_str().expect("an id"));
+    let id = id.into_inner().expect("the id");
     app.post(&format!("/warming/runs/{id}/stop"), json!({})).await.expect(200);
     eventually("the run has ended", async || app.get(&format!("/warming/runs/{id}")).await.json()["ended"].is_i64())
         .await;

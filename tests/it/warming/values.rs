@@ -180,8 +180,7 @@ async fn a_value_needs_the_scopes_of_the_cache_too() {
     let digest = gridtokenx_redis::http::auth::api_key::hex(&digest);
     let config = format!("{}{}", http_task(&source.url(), ON_DEMAND), keys.replace("$DIGEST", &digest));
     let app = TestApp::builder().config(&config).spawn().await;
-    let header = format!("Token {token}");
-    let headers = [("authorization", header.as_str())];
+    let headers = [("x-api-key", token)];
     app.send(Method::GET, KEY, &headers, Body::empty()).await.expect(200);
     app.send(Method::GET, "/warming/values/market:rate:b", &headers, Body::empty())
         .await

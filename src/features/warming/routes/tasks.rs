@@ -56,7 +56,7 @@ pub(in super::super) async fn put_warming_task(
 
 /// Remove a task that was made by a request. What it cached stays until it expires.
 #[utoipa::path(delete, path = "/warming/tasks/{name}", tag = "warming", operation_id = "delete_warming_task",
-    params(("name" = String, Path, description = "The name of a task", example = "limits")),
+    params(("name" = String, Path, description = "The name of a task", example = "former-limits")),
     responses((status = 204, description = "The task is removed")))]
 pub(in super::super) async fn delete_warming_task(
     State(warming): State<Shared>,

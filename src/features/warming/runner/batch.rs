@@ -8,11 +8,13 @@ use crate::features::warming::error::WarmingError;
 use crate::features::warming::plan::{HotRule, Task};
 use crate::features::warming::service::WarmingService;
 use crate::features::warming::sources::{Answer, SourceError, Wanted};
-use crate::features::warming::values::{LEASE, life};
+use crate::features::warming::values::life;
 use crate::redis::{Backoff, Effect, RedisFault};
 
 /// The pauses before a fetch is repeated: the first one, and the longest.
 const RETRY: [std::time::Duration; 2] = [std::time::Duration::from_millis(100), std::time::Duration::from_secs(5)];
+/// How long the lease to fill an absent value lasts, milliseconds: a fetch may be repeated.
+const LEASE: u64 = 20_000;
 /// How long validators are kept, milliseconds: a day.
 const VALIDATORS: u64 = 86_400_000;
 

@@ -121,7 +121,7 @@ impl WarmingService {
         if let Some(request) = &state.request {
             return Some(Work::Requested { id: request.id.clone(), request: request.run.clone() });
         }
-        if task.is_disabled || state.is_paused || self.break_left(task.source_name()).is_some() {
+        if task.is_disabled || state.is_paused || self.is_left_alone(task) {
             return None;
         }
         if task.next_run(state.last).is_some_and(|at| at <= now) {
@@ -133,11 +133,18 @@ impl WarmingService {
         task.hot_rule().map(|_| Work::Scheduled(RunKind::Hot))
     }
 
+    fn is_left_alone(&self, task: &Task) -> bool {
+        self.breakers.left(task.source_name(), self.clock.elapsed()).is_some()
+    }
+
     /// What readiness shows: sources that are left alone. The service is ready without them.
     fn health(&self) -> Component {
-        let plan = self.plan();
-        let failing: HashSet<&str> =
-            plan.values().map(|task| task.source_name()).filter(|name| self.break_left(name).is_some()).collect();
+        let (plan, now) = (self.plan(), self.clock.elapsed());
+        let failing: HashSet<&str> = plan
+            .values()
+            .map(|task| task.source_name())
+            .filter(|name| self.breakers.left(name, now).is_some())
+            .collect();
         let finding = |name: &str| Finding::degraded(format!("the warming source `{name}` keeps failing"));
         Component { members: Vec::new(), findings: failing.into_iter().map(finding).collect() }
     }

@@ -146,7 +146,7 @@ impl WarmingService {
                     tokio::time::sleep(error.retry_after.unwrap_or_else(|| backoff.pause())).await;
                 }
                 listed => {
-                    self.note_source(pass.task.source_name(), listed.is_ok());
+                    self.breakers.note(pass.task.source_name(), listed.is_ok(), self.clock.elapsed());
                     break listed?;
                 }
             }

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures_util::stream::iter;
 use futures_util::{FutureExt, StreamExt};
 
+use super::error::TaskViolation;
 use super::model::TaskDefinition;
-use super::plan::TaskViolation;
 use super::template::{Template, fill};
 use crate::clock::UnixMillis;
 use crate::computed::{Arguments, ComputedFunction};
