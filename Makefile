@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check attack bench instructions openapi demo demo-warming agent example image-check dashboards fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check ha-check attack bench instructions openapi demo demo-warming agent example image-check dashboards fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,9 +43,10 @@ test-clients: ## Generate clients from the API document, compile them, and call 
 	cargo nextest run $(CARGO_FLAGS) --profile ci --run-ignored only --test it -E 'test(/^clients::/)'
 
 # Everything in the dev profile and with the same flags, so that dependencies are compiled once.
-check: ## Check format, lints, features, API docs, dependency rules, the rules in tests/tidy, shell scripts
-	@scripts/setup_tests.sh nextest deny
+check: ## Check format, lints, features, types of the web page, API docs, dependency rules, the rules in tests/tidy, shell scripts
+	@scripts/setup_tests.sh nextest deny node
 	cargo fmt --check
+	scripts/check_page_types.sh
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps
@@ -64,13 +65,17 @@ lock-check: ## Check for many minutes that no lock ever has two holders (GTX_LOC
 	GTX_LOCK_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile lock-check --test it -E 'test(/^lock_check::/)' \
 		--no-capture
 
-loss-check: ## Check for minutes that 200 clients lose none of 20,000 messages silently while everything fails
+loss-check: ## Check for minutes that 200 clients and 8 killed consumers lose none of 20,000 messages and events silently
 	cargo nextest run $(CARGO_FLAGS) --release --profile loss-check --run-ignored only --test it \
-		-E 'test(/^pubsub::loss::.*many_clients/)' --no-capture
+		-E 'test(/^(pubsub::loss::.*many_clients|streams::many::.*thousand)/)' --no-capture
 
 book-check: ## Check for minutes that 16 clients and a killed Redis leave the order book that was acknowledged
 	cargo nextest run $(CARGO_FLAGS) --release --profile book-check --run-ignored only --test it \
 		-E 'test(/^orderbook::load::/)' --no-capture
+
+ha-check: ## Let a master with a replica fail for 20 minutes under load, and compare what is left with what callers were told (GTX_HA_CHECK_SEED)
+	GTX_HA_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile ha-check --test it -E 'test(/^availability::failover::no_/)' \
+		--no-capture
 
 attack: ## Attack the service for ten minutes as one client, and report its memory and another client's latency (GTX_ATTACK_ONLY)
 	GTX_ATTACK=long cargo nextest run $(CARGO_FLAGS) --release --profile attack --test it -E 'test(/^attack::/)' --no-capture

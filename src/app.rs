@@ -1,12 +1,14 @@
 //! The composition root: builds the service from its configuration.
 
-use std::collections::BTreeSet;
+mod config_check;
+
 use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Uri};
 use axum::response::Response;
+pub use config_check::check_config;
 use tokio::sync::watch;
 use tower::util::{Either, option_layer};
 use tower::{Layer, ServiceExt};
@@ -21,19 +23,20 @@ use crate::config::fencing::FencingConfig;
 use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
 use crate::config::redis::{RedisConfig, ServerUrl};
-use crate::config::{Config, ConfigError, FieldError, SectionCheck};
+use crate::config::{Config, ConfigError, SectionCheck};
 use crate::deps::{Deps, Fold, SeriesFeed, Shared};
 use crate::events::Events;
-use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit};
+use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit, ui};
 use crate::http::access::{Access, Guard, Keys};
-use crate::http::auth::{ADMIN, Authenticator};
-use crate::http::documentation::Gzipped;
+use crate::http::auth::Authenticator;
+use crate::http::gzipped::{self, Gzipped};
 use crate::http::middleware::{Middleware, MiddlewareService};
 use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::route_table::RouteTable;
 use crate::http::{
-    cors, documentation, fencing, idempotent_operation, legacy_prefix, openapi, openapi_responses, openapi_text,
+    cors, documentation, durability, fencing, idempotent_operation, legacy_prefix, openapi, openapi_responses,
+    openapi_text,
 };
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
@@ -58,41 +61,6 @@ pub struct App {
     pub deps: Deps,
     pub http: HttpConfig,
     pub router: HttpService,
-}
-
-/// Reads every section, so that a mistake is reported before a port is bound.
-///
-/// # Errors
-/// The first [`ConfigError`], naming source and field.
-pub fn check_config(config: &Config) -> Result<(), ConfigError> {
-    let sections: Vec<SectionCheck> =
-        CORE_SECTIONS.iter().copied().chain(FEATURES.iter().filter_map(|feature| feature.section)).collect();
-    let names: Vec<&str> = sections.iter().map(|section| section.name).collect();
-    config.refuse_unknown_tables(&names)?;
-    sections.iter().try_for_each(|section| (section.check)(config))?;
-    check_scopes(config)?;
-    authenticator(config, Clock::System).map(|_| ())
-}
-
-/// The scopes that handlers require, in addition to those of the access rows.
-const MORE_SCOPES: &[&str] = &[ADMIN, "json:secrets", "ratelimit:inline"];
-
-/// Rejects scopes that permit nothing, such as a misspelt one.
-fn check_scopes(config: &Config) -> Result<(), ConfigError> {
-    let auth: AuthConfig = config.section()?;
-    let rows = access_table();
-    let scopes = rows.iter().filter_map(|row| if let Guard::Scope(scope) = row.guard { Some(scope) } else { None });
-    let known: BTreeSet<&str> = scopes.chain(MORE_SCOPES.iter().copied()).collect();
-    let of_keys = auth.keys.iter().enumerate().map(|(at, key)| (format!("keys[{at}].scopes"), &key.scopes));
-    let of_roles = auth.roles.iter().map(|(role, scopes)| (format!("roles.{role}"), scopes));
-    for (field, scopes) in of_keys.chain(of_roles) {
-        if let Some(unknown) = scopes.iter().find(|scope| !known.contains(scope.name())) {
-            let known = known.iter().copied().collect::<Vec<_>>().join(", ");
-            let reason = format!("`{}` is not a scope of this service; the scopes are {known}", unknown.name());
-            return Err(config.refuse::<AuthConfig>(FieldError::new(field, reason)));
-        }
-    }
-    Ok(())
 }
 
 /// The authenticator, unless the service must not listen on its address with the configured credentials.
@@ -212,8 +180,8 @@ impl App {
             computed: Computed::default(),
         };
         let api = api(&deps)?;
-        let channels = documentation::compressed(&pubsub::describe_channels(&deps.events));
-        let pages = documentation::pages(document_text(&api)?, channels);
+        let channels = gzipped::compressed(&pubsub::describe_channels(&deps.events));
+        let pages = documentation::pages(document_text(&api)?, channels).merge(ui::pages());
         Ok(Self { router: behind_middleware(&deps, &access_table(), api, pages)?, deps, http })
     }
 
@@ -257,7 +225,14 @@ pub fn behind_middleware(
     pages: Router,
 ) -> Result<HttpService, StartError> {
     let http: HttpConfig = deps.config.section()?;
-    let table = RouteTable::new(rows, api.into_operations(), &deps.metrics.http);
+    let redis: RedisConfig = deps.config.section()?;
+    let demanded = |row: &Access| {
+        let is_same = |own: &Access| (own.method, own.path) == (row.method, row.path);
+        let owner = FEATURES.iter().find(|feature| feature.access.iter().any(is_same));
+        owner.and_then(|feature| redis.min_replicas.get(feature.name)).copied().unwrap_or_default()
+    };
+    let rows: Vec<Access> = rows.iter().map(|row| row.min_replicas(demanded(row))).collect();
+    let table = RouteTable::new(&rows, api.into_operations(), &deps.metrics.http);
     let layers = [ratelimit::layer(deps)?, idempotency::layer(deps)?];
     let pages = pages.fallback(no_such_route);
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
@@ -357,6 +332,7 @@ fn describe(api: &OpenApiRouter) -> OpenApi {
     openapi::secure(&mut document, &rows);
     openapi_responses::describe(&mut document, &rows);
     fencing::describe(&mut document, &rows);
+    durability::describe(&mut document, &rows);
     idempotent_operation::describe(&mut document, &rows);
     openapi_responses::share_common(&mut document);
     openapi_responses::exemplify(&mut document, &problem_kinds());
@@ -370,7 +346,7 @@ fn document_text(api: &OpenApiRouter) -> Result<Gzipped, serde_json::Error> {
     if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema")) {
         return Ok(documentation::checked_in());
     }
-    openapi_text::text(&describe(api)).map(|text| documentation::compressed(&text))
+    openapi_text::text(&describe(api)).map(|text| gzipped::compressed(&text))
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

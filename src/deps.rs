@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::http::problem::Problem;
 use crate::lifecycle::offload::Offload;
-use crate::lifecycle::{ComponentHealth, Phase, Tasks};
+use crate::lifecycle::{ComponentHealth, Condition, Finding, Phase, Status, Tasks};
 use crate::redis::{RedisFault, RedisRoles};
 use crate::tape::Symbol;
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +40,33 @@ pub struct Deps {
     pub fold: Fold,
     pub cached: Cached,
     pub computed: Computed,
+}
+
+impl Deps {
+    /// Why the service is not fully healthy, as the background checks of all parts last found it.
+    pub fn reasons(&self) -> Vec<Finding> {
+        let mut reasons: Vec<Finding> = self.redis.distinct().flat_map(|redis| redis.report().conditions()).collect();
+        reasons.extend(self.component_health.findings());
+        for (name, state) in self.tasks.states() {
+            if let Some(error) = state.last_error {
+                reasons.push(Finding::degraded(format!("task `{name}`: {error}")));
+            }
+        }
+        reasons
+    }
+
+    /// The state of the service with these reasons.
+    pub fn status(&self, reasons: &[Finding]) -> Status {
+        if self.phase.is_draining() {
+            Status::Draining
+        } else if reasons.iter().any(|reason| reason.condition == Condition::Down) {
+            Status::Unavailable
+        } else if reasons.is_empty() {
+            Status::Ok
+        } else {
+            Status::Degraded
+        }
+    }
 }
 
 /// A value of the platform's series `series` at a time in Unix milliseconds.

@@ -8,6 +8,7 @@ use axum::http::{Method, Request, StatusCode};
 use gridtokenx_redis::clock::Clock;
 use gridtokenx_redis::config::Config;
 use gridtokenx_redis::config::log::TelemetryConfig;
+use gridtokenx_redis::hot_keys::HotKeys;
 use gridtokenx_redis::http::access::Access;
 use gridtokenx_redis::http::openapi_router::OpenApiRouter;
 use gridtokenx_redis::http::reply::NoContent;
@@ -109,6 +110,8 @@ fn alone(report: &mut Report, request: f64) {
         }),
     );
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    row("hot keys: a cached read of one key", hot_keys(1));
+    row("hot keys: reads of 100,000 keys", hot_keys(CALLS));
     row("deadline", runtime.block_on(deadline_on_the_wheel()));
 
     let id = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -121,6 +124,20 @@ fn alone(report: &mut Report, request: f64) {
     row("traces off", nanoseconds(|| drop(black_box(off.start(&plain, Some(LIVE), id)))));
     let none = traces(&format!("{TRACED}sample_ratio = 0.0"), &metrics);
     row("traces on, not sampled", nanoseconds(|| drop(black_box(none.start(&plain, Some(LIVE), id)))));
+}
+
+/// A use of one of `different` keys. Every batch is in a minute of its own, so that all uses are counted one by one.
+fn hot_keys(different: u32) -> f64 {
+    let hot = HotKeys::new(1);
+    let keys: Vec<String> = (0..different).map(|nth| format!("cache:session:{nth:08}")).collect();
+    let mut next = keys.iter().cycle().enumerate();
+    nanoseconds(|| {
+        let Some((nth, key)) = next.next() else { return };
+        if nth % 100_000 == 0 {
+            hot.advance(Duration::from_millis(u64::try_from(nth).unwrap_or_default()));
+        }
+        hot.record(0, std::iter::once(key.as_bytes()));
+    })
 }
 
 /// A deadline that is created, polled once and dropped, as for a request that finishes in time.

@@ -25,6 +25,7 @@ mod redis_benchmark;
 mod report;
 mod socket;
 mod start;
+mod streams;
 mod timeseries;
 mod wrk;
 
@@ -57,6 +58,7 @@ const PARTS: &[(&str, Part)] = &[
     ("hosts", hosts::run),
     ("pubsub", pubsub::run),
     ("orderbook", orderbook::run),
+    ("streams", streams::run),
     ("start", start::run),
 ];
 

@@ -19,6 +19,7 @@ use crate::{median, ratios};
 const BOOK: &str = "/orderbooks/bench";
 const ORDERS: &str = "/orderbooks/bench/orders";
 const JSON: &str = "content-type: application/json\r\n";
+const NDJSON: &str = "content-type: application/x-ndjson\r\n";
 /// No run fills the book.
 const LIMITS: &str = "[orderbook]\nmax_orders = 10000000\n";
 /// The resting orders before each run, and those of a batch.
@@ -31,8 +32,8 @@ const RANGE: u32 = 1_000_000_000;
 const STEADY: Rate = Rate { per_second: 10_000, connections: 32 };
 /// Connections that report trades, requests of each, and trades of a request.
 const REPORTERS: u32 = 8;
-const REPORTS: u32 = 50;
-const TRADES: u32 = 200;
+const REPORTS: u32 = 5;
+const TRADES: u32 = 2_000;
 
 pub fn run(bench: &Bench, report: &mut Report) {
     let service = bench.service_with(Transport::Tcp, LIMITS);
@@ -148,10 +149,10 @@ fn trades(service: &Service, report: &mut Report) {
     let send = |reporter: u32| {
         let mut client = service.client();
         for number in 0..REPORTS {
-            let trade = |at| format!(r#"{{"trade_id":"{reporter}-{number}-{at}","price":"3.41","quantity":"1"}}"#);
-            let all: Vec<String> = (0..TRADES).map(trade).collect();
-            let body = format!(r#"{{"symbol":"bench","trades":[{}]}}"#, all.join(","));
-            client.send("POST", "/trades", JSON, body.as_bytes()).expect_success("trades");
+            let trade =
+                |at| format!("{{\"trade_id\":\"{reporter}-{number}-{at}\",\"price\":\"3.41\",\"quantity\":\"1\"}}\n");
+            let body: String = (0..TRADES).map(trade).collect();
+            client.send("POST", "/trades?symbol=bench", NDJSON, body.as_bytes()).expect_success("trades");
         }
     };
     let began = Instant::now();
@@ -161,7 +162,7 @@ fn trades(service: &Service, report: &mut Report) {
         }
     });
     let (total, seconds) = (REPORTERS * REPORTS * TRADES, began.elapsed().as_secs_f64());
-    let name = format!("trades in batches of {TRADES}, {REPORTERS} connections");
+    let name = format!("trades in NDJSON, batches of {TRADES}, {REPORTERS} connections");
     report.row(name, format!("{:.0} trades/s", f64::from(total) / seconds), "50,000/s");
     let began = Instant::now();
     let page = service.client().get("/market/candles/bench?resolution=1d").expect_success("candles").body;

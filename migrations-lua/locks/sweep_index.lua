@@ -2,7 +2,7 @@
 -- KEYS[1] index  see update_index.lua
 -- ARGV[1] now, Unix ms, or empty for Redis's own clock     ARGV[2] how long ago a lease must have ended, ms
 -- ARGV[3] maximum number to remove
--- Returns how many were removed.   O(log entries + removed)
+-- Returns {how many were removed, how many leases have not ended}.   O(log entries + removed)
 assert(#KEYS == 1 and #ARGV == 3, "sweep_index: 1 key, 3 arguments")
 local grace, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 assert(grace and limit and limit > 0, "sweep_index: numbers")
@@ -16,4 +16,4 @@ end
 local before = string.format('%.0f', now_us - grace * 1000)
 local ended = math.min(redis.call('ZCOUNT', KEYS[1], '-inf', before), limit)
 if ended > 0 then redis.call('ZREMRANGEBYRANK', KEYS[1], 0, ended - 1) end
-return ended
+return {ended, redis.call('ZCOUNT', KEYS[1], string.format('(%.0f', now_us), '+inf')}

@@ -2,7 +2,7 @@
 -- KEYS[1 .. 13]  the keys of the book, see book.lua
 -- ARGV[1 .. 5]   see book.lua   ARGV[6] id   ARGV[7] owner  empty: of any owner
 -- ARGV[8] ticks  integer   ARGV[9] quantity  30 digits, the filled part included   ARGV[10] expires  Unix ms; each may be
--- empty: as it is   ARGV[11] longest  integer, milliseconds   ARGV[12] version  `<sequence> <rev>`; empty: any
+-- empty: as it is   ARGV[11] longest  integer, milliseconds since it was placed   ARGV[12] version  `<sequence> <rev>`; empty: any
 -- Returns {'order', <order>} with the order as in place.lua, {'unknown'}, {'ended', <order>}, {'version'}, {'filled', <order>}
 -- if the quantity is not above what is filled, {'overflow'} or {'expires', <now>}; all but the first changed nothing.
 -- O(log n)
@@ -18,7 +18,8 @@ local quantity = ARGV[9] ~= '' and ARGV[9] or order.quantity
 local expires = ARGV[10] ~= '' and ARGV[10] or order.expires
 local remaining = add(quantity, add(order.quantity, order.remaining, -1), -1)
 if not remaining or remaining == ZERO then return done({'filled', LIVE .. text(order)}) end
-if expires ~= order.expires and (tonumber(expires) <= now or tonumber(expires) > now + tonumber(ARGV[11])) then
+-- From its creation: the index of its owner, which only `place` renews, must outlive it.
+if expires ~= order.expires and (tonumber(expires) <= now or tonumber(expires) > order.created + ARGV[11]) then
   return done({'expires', moment})
 end
 local less = add(order.remaining, remaining, -1)
@@ -36,13 +37,13 @@ if not change then return done({'overflow'}) end
 if ticks ~= order.ticks then
   change = change_level(order.side, order.ticks, order.remaining, -1, -1) .. ';' .. change
 end
-local member = format('%016.0f', order.seq) .. order.id
-order.rev = format('%.0f', order.rev + 1)
+local member = format('%016d', order.seq) .. order.id
+order.rev = format('%d', order.rev + 1)
 order.ticks, order.quantity, order.remaining, order.expires = ticks, quantity, remaining, expires
 local record
 if keeps_place then
   record = text(order)
-  call('ZADD', EXPIRY, expires, order.id)
+  expire(order)
   call('HSET', ORDERS, order.id, record)
 else
   -- The new place first: a side that becomes empty would lose its TTL.

@@ -1,5 +1,6 @@
 -- The state of a book and the functions with which its scripts change it; the text precedes each of them.
--- KEYS[1] state   hash: generation, seq, floor, server, rules, updated, armed, last_price, as_of, source
+-- KEYS[1] state   hash: generation, seq, due (no order expires before it, Unix ms), floor, server, rules, updated, armed, last_price,
+--   as_of, source
 -- KEYS[2] buy     KEYS[3] sell     sorted sets of <16-digit sequence><order id>, best first: by ticks, buys by 0 - ticks
 -- KEYS[4] buy:levels   KEYS[5] sell:levels   sorted sets of ticks, in the same order
 -- KEYS[6] levels  hash: <b|s><ticks> -> <30-digit quantity> <orders>
@@ -23,20 +24,20 @@ if not now then
   local time = call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local moment = format('%.0f', now)
+local moment = format('%d', now)
 local hour = math.floor(now / HOUR) - ARGV[2] + 1
 assert(hour >= 1 and hour <= 4, 'book: the clocks of Redis and of the service differ by more than an hour')
 
-local book = call('HMGET', STATE, 'generation', 'seq', 'server', 'rules', 'armed')
-local generation, sequence, rules = book[1], tonumber(book[2]) or 0, book[4]
+local book = call('HMGET', STATE, 'generation', 'seq', 'server', 'rules', 'armed', 'due')
+local generation, sequence, rules, due = book[1], tonumber(book[2]) or 0, book[4], tonumber(book[6]) or 0
 if not generation then return {'missing'} end
 if ARGV[4] ~= rules then return {'rules', rules} end
 local began, is_new_key = sequence, false
 -- A restarted server, or one that was a replica, may lack the newest changes and would use their numbers again.
 local info = call('INFO', 'replication')
 if not string.find(info, 'master_replid:' .. (book[3] or '-'), 1, true) then
-  generation = format('%.0f', math.max(now * 1000, generation + 1))
-  call('HSET', STATE, 'generation', generation, 'server', match(info, 'master_replid:(%w+)'), 'floor', format('%.0f', sequence))
+  generation = format('%d', math.max(now * 1000, generation + 1))
+  call('HSET', STATE, 'generation', generation, 'server', match(info, 'master_replid:(%w+)'), 'floor', format('%d', sequence))
 end
 
 -- `left` plus `sign` times `right`. Quantities are 30 digits: two numbers of 15 digits, which a double represents exactly.
@@ -49,7 +50,7 @@ local function add(left, right, sign)
   elseif low < 0 then
     high, low = high - 1, low + LIMB
   end
-  return high >= 0 and high < LIMB and format('%015.0f%015.0f', high, low) or nil
+  return high >= 0 and high < LIMB and format('%015d%015d', high, low) or nil
 end
 
 -- Adds `sign` times a quantity, and a number of orders, to a level. Returns the change: <b|s><ticks> <quantity> <orders>; nil if
@@ -67,7 +68,7 @@ local function change_level(side, ticks, quantity, sign, orders)
   else
     call('HSET', LEVELS, name, total)
     if not held then
-      call('ZADD', levels, side == 'b' and 0 - ticks or ticks, ticks)
+      call('ZADD', levels, side == 'b' and format('%d', 0 - ticks) or ticks, ticks)
       -- The first order of a side creates keys, which have no TTL yet.
       is_new_key = is_new_key or call('ZCARD', levels) == 1
     end
@@ -75,15 +76,20 @@ local function change_level(side, ticks, quantity, sign, orders)
   return name .. ' ' .. total
 end
 
+-- A record has no leading zeros, which would be a tenth of the memory of an order.
 local function text(order)
-  return '1 ' .. order.side .. ' ' .. order.ticks .. ' ' .. order.remaining .. ' ' .. order.seq .. ' ' .. order.owner .. ' '
-    .. order.expires .. ' ' .. order.created .. ' ' .. order.quantity .. ' ' .. order.rev .. ' ' .. order.digest .. ' ' .. order.rest
+  local quantity = match(order.quantity, '^0*(%d+)$')
+  local remaining = order.remaining == order.quantity and quantity or match(order.remaining, '^0*(%d+)$')
+  return '1 ' .. order.side .. ' ' .. order.ticks .. ' ' .. remaining .. ' ' .. order.seq .. ' ' .. order.owner .. ' '
+    .. order.expires .. ' ' .. order.created .. ' ' .. quantity .. ' ' .. order.rev .. ' ' .. order.digest .. ' ' .. order.rest
 end
 local function parse(id, record)
   local order = { id = id }
   order.side, order.ticks, order.remaining, order.seq, order.owner, order.expires, order.created, order.quantity, order.rev,
     order.digest, order.rest =
     match(record, '^1 ([bs]) (%S+) (%d+) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (.*)$')
+  order.remaining = sub(ZERO, #order.remaining + 1) .. order.remaining
+  order.quantity = sub(ZERO, #order.quantity + 1) .. order.quantity
   return order
 end
 -- What followers of orders learn of one. `status`: how it has ended; nil: it rests.
@@ -96,25 +102,30 @@ end
 -- Appends a delta and returns its sequence.
 local function emit(kind, changes, orders, trade)
   sequence = sequence + 1
-  local number = format('%.0f', sequence)
+  local number = format('%d', sequence)
   call('XADD', DELTAS, number .. '-0', 'k', kind, 't', moment, 'c', changes, 'o', orders, 'f', trade or '')
   -- The stream is trimmed by nodes of 100 entries.
   if sequence % 100 == 0 then call('XTRIM', DELTAS, 'MAXLEN', '~', DELTA_LIMIT) end
   return number
 end
 
+local function expire(order)
+  call('ZADD', EXPIRY, order.expires, order.id)
+  due = math.min(due, order.expires)
+end
 -- Adds an order, whose level has it already, behind those of its price, with the sequence of the next delta. Returns its record.
 local function insert(order)
-  order.seq = format('%.0f', sequence + 1)
+  order.seq = format('%d', sequence + 1)
   local record, is_buy = text(order), order.side == 'b'
-  call('ZADD', is_buy and BUY or SELL, is_buy and 0 - order.ticks or order.ticks, format('%016.0f', order.seq) .. order.id)
-  call('ZADD', EXPIRY, order.expires, order.id)
+  call('ZADD', is_buy and BUY or SELL, is_buy and format('%d', 0 - order.ticks) or order.ticks,
+    format('%016d', order.seq) .. order.id)
+  expire(order)
   call('HSET', ORDERS, order.id, record)
   return record
 end
 -- Removes an order, and remembers how it ended, for repetitions. `number` is the sequence of the delta that ended it.
 local function archive(order, status, number)
-  call('ZREM', order.side == 'b' and BUY or SELL, format('%016.0f', order.seq) .. order.id)
+  call('ZREM', order.side == 'b' and BUY or SELL, format('%016d', order.seq) .. order.id)
   call('ZREM', EXPIRY, order.id)
   call('HDEL', ORDERS, order.id)
   local record, done = status .. ' ' .. number .. ' ' .. moment .. ' ' .. text(order), KEYS[9 + hour]
@@ -125,18 +136,19 @@ end
 -- Ends an order that was not filled.
 local function close(order, status)
   local change = change_level(order.side, order.ticks, order.remaining, -1, -1)
-  order.rev = format('%.0f', order.rev + 1)
+  order.rev = format('%d', order.rev + 1)
   return archive(order, status, emit(status, change, line(order, status)))
 end
 
 -- Ends up to `limit` expired orders; returns whether more have expired.
 local function sweep(limit)
-  if call('ZCOUNT', EXPIRY, '-inf', moment) == 0 then return false end
-  local due = call('ZRANGEBYSCORE', EXPIRY, '-inf', moment, 'LIMIT', 0, limit + 1)
-  for at = 1, math.min(#due, limit) do
-    close(parse(due[at], call('HGET', ORDERS, due[at])), 'expired')
+  if now < due then return false end
+  local ended = call('ZRANGEBYSCORE', EXPIRY, '-inf', moment, 'LIMIT', 0, limit + 1)
+  for at = 1, math.min(#ended, limit) do
+    close(parse(ended[at], call('HGET', ORDERS, ended[at])), 'expired')
   end
-  return #due > limit
+  due = tonumber(call('ZRANGE', EXPIRY, 0, 0, 'WITHSCORES')[2]) or now + HOUR
+  return #ended > limit
 end
 -- The value of an id in the hashes of this hour and the two before it; `first` is the position of the first hash.
 local function recall(first, id)
@@ -154,11 +166,32 @@ local function find(id)
   return order
 end
 
+-- The resting orders of an owner, oldest first. Ids of orders that have ended leave the index of the owner, unless a snapshot that
+-- is being written has them. Parts of 1,000: `unpack` takes at most 8,000.
+local function owned(index, owner, staged)
+  local ids, orders, gone = call('ZRANGE', index, 0, -1), {}, {}
+  for from = 1, #ids, 1000 do
+    local to = math.min(from + 999, #ids)
+    local records, next = call('HMGET', ORDERS, unpack(ids, from, to)), call('HMGET', staged, unpack(ids, from, to))
+    for at = from, to do
+      local record = records[at - from + 1]
+      local order = record and parse(ids[at], record)
+      if order and order.owner == owner then
+        orders[#orders + 1] = order
+      elseif not next[at - from + 1] then
+        gone[#gone + 1] = ids[at]
+      end
+    end
+  end
+  for from = 1, #gone, 1000 do call('ZREM', index, unpack(gone, from, math.min(from + 999, #gone))) end
+  return orders
+end
+
 -- Completes the script: every path returns through it, since a sweep may have changed the book.
 local function done(reply)
   if sequence > began then
-    local number = format('%.0f', sequence)
-    call('HSET', STATE, 'seq', number, 'updated', moment)
+    local number = format('%d', sequence)
+    call('HSET', STATE, 'seq', number, 'updated', moment, 'due', format('%d', due))
     if is_new_key or now - (book[5] or 0) > ARGV[3] / 16 then
       call('HSET', STATE, 'armed', moment)
       for at = 1, 9 do call('PEXPIRE', KEYS[at], ARGV[3]) end

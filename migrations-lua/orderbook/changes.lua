@@ -11,11 +11,11 @@ local after, limit = tonumber(ARGV[6]), tonumber(ARGV[7])
 local oldest = after < sequence and call('XRANGE', DELTAS, '-', '+', 'COUNT', 1)[1]
 local first = oldest and tonumber(match(oldest[1], '^%d+')) or sequence + 1
 if ARGV[8] ~= '1' and (after > sequence or after < tonumber(call('HGET', STATE, 'floor') or 0) or after + 1 < first) then
-  return done({ 'trimmed', generation, format('%.0f', sequence) })
+  return done({ 'trimmed', generation, format('%d', sequence) })
 end
 local entries = after < sequence
-  and call('XRANGE', DELTAS, format('(%.0f-0', after), '+', 'COUNT', limit) or {}
-local reply = { 'changes', generation, format('%.0f', sequence), sequence > began and moment
+  and call('XRANGE', DELTAS, format('(%d-0', after), '+', 'COUNT', limit) or {}
+local reply = { 'changes', generation, format('%d', sequence), sequence > began and moment
   or call('HGET', STATE, 'updated'), tostring(#entries) }
 for _, entry in ipairs(entries) do
   reply[#reply + 1] = match(entry[1], '^%d+')

@@ -27,7 +27,7 @@ local function refusal(id, side, name, ticks, quantity)
   if (side == 'b' and difference > 0) or (side == 's' and difference < 0) then return name .. '-price', order.ticks end
   local rest = add(order.remaining, quantity, -1)
   if not rest then return name .. '-quantity', order.remaining end
-  order.remaining, order.rev = rest, format('%.0f', order.rev + 1)
+  order.remaining, order.rev = rest, format('%d', order.rev + 1)
 end
 
 for at = 6, #ARGV, 10 do
@@ -87,4 +87,4 @@ for _, fill in ipairs(planned) do
     end
   end
 end
-return done({ 'filled', format('%.0f', sequence), unpack(results) })
+return done({ 'filled', format('%d', sequence), unpack(results) })

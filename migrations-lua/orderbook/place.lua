@@ -1,5 +1,6 @@
 -- Place an order, once for each id.
 -- KEYS[1 .. 13]  the keys of the book, see book.lua     KEYS[14] owner  sorted set of the owner's ids by sequence
+-- KEYS[15] staged  hash, the orders of a snapshot that is being written
 -- ARGV[1 .. 5]   see book.lua
 -- ARGV[6] id  ARGV[7] side  b or s  ARGV[8] ticks  integer  ARGV[9] quantity  30 digits, > 0  ARGV[10] owner
 -- ARGV[11] expires  Unix milliseconds; empty: after ARGV[12]   ARGV[12] default   ARGV[13] longest  integers, milliseconds
@@ -7,7 +8,7 @@
 -- ARGV[16] orders  the most of the book   ARGV[17] own  the most of the owner
 -- Returns {'placed' | 'replayed', <order>} with the order as `<status> <sequence> <ms> <record>`, or {'reused' | 'full' |
 -- 'owner-full' | 'overflow'} or {'expires', <now>}, which placed nothing.   O(log n); O(own) if the owner is full
-assert(#KEYS == 14 and #ARGV == 17, 'place: 14 keys, 17 arguments')
+assert(#KEYS == 15 and #ARGV == 17, 'place: 15 keys, 17 arguments')
 sweep(16)
 local id, owner = ARGV[6], KEYS[14]
 local known, past = find(id)
@@ -20,20 +21,12 @@ local expires = tonumber(ARGV[11]) or now + tonumber(ARGV[12])
 if expires <= now or expires > now + tonumber(ARGV[13]) then return done({'expires', moment}) end
 if call('HLEN', ORDERS) >= tonumber(ARGV[16]) then return done({'full'}) end
 local own = tonumber(ARGV[17])
-if call('ZCARD', owner) >= own then
-  -- The index still has the ids of orders that have ended.
-  local ids, gone = call('ZRANGE', owner, 0, -1), {}
-  local records = call('HMGET', ORDERS, unpack(ids))
-  for at, record in ipairs(records) do
-    if not record or parse(ids[at], record).owner ~= ARGV[10] then gone[#gone + 1] = ids[at] end
-  end
-  if #gone > 0 then call('ZREM', owner, unpack(gone)) end
-  if #ids - #gone >= own then return done({'owner-full'}) end
-end
+-- The index still has the ids of orders that have ended.
+if call('ZCARD', owner) >= own and #owned(owner, ARGV[10], KEYS[15]) >= own then return done({'owner-full'}) end
 local change = change_level(ARGV[7], ARGV[8], ARGV[9], 1, 1)
 if not change then return done({'overflow'}) end
 local order = { id = id, side = ARGV[7], ticks = ARGV[8], remaining = ARGV[9], quantity = ARGV[9], owner = ARGV[10],
-  expires = format('%.0f', expires), created = moment, rev = '1', digest = ARGV[14], rest = ARGV[15] }
+  expires = format('%d', expires), created = moment, rev = '1', digest = ARGV[14], rest = ARGV[15] }
 local record = insert(order)
 call('ZADD', owner, order.seq, id)
 call('PEXPIRE', owner, ARGV[3])

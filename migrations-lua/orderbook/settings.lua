@@ -8,7 +8,7 @@
 assert(#KEYS == 13 and #ARGV == 4, 'settings: 13 keys, 4 arguments')
 local time = redis.call('TIME')
 local now = tonumber(ARGV[1]) or time[1] * 1000 + math.floor(time[2] / 1000)
-local moment, pattern = string.format('%.0f', now), '^(%S+ %S+) (%S+ %S+ %S+ %S+) '
+local moment, pattern = string.format('%d', now), '^(%S+ %S+) (%S+ %S+ %S+ %S+) '
 local state = redis.call('HMGET', KEYS[1], 'generation', 'seq', 'rules')
 local sequence, generation = tonumber(state[2]) or 0, now * 1000
 if state[1] then
@@ -29,10 +29,10 @@ else
   if last then sequence = tonumber(string.match(last[1], '^%d+')) end
   redis.call('UNLINK', unpack(KEYS))
 end
-local number = string.format('%.0f', sequence + 1)
+local number = string.format('%d', sequence + 1)
 redis.call('HDEL', KEYS[1], 'last_price')
 redis.call('XADD', KEYS[9], number .. '-0', 'k', 'settings', 't', moment, 'c', '', 'o', '', 'f', '')
-redis.call('HSET', KEYS[1], 'generation', string.format('%.0f', generation), 'seq', number, 'floor', number, 'rules', ARGV[2],
+redis.call('HSET', KEYS[1], 'generation', string.format('%d', generation), 'seq', number, 'floor', number, 'rules', ARGV[2],
   'server', string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)'), 'updated', moment, 'armed', moment)
 for at = 1, 9 do redis.call('PEXPIRE', KEYS[at], ARGV[4]) end
 return {state[1] and 'changed' or 'created'}

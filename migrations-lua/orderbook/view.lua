@@ -7,7 +7,7 @@
 assert(#KEYS == 13 and #ARGV == 6, 'view: 13 keys, 6 arguments')
 if sweep(64) then return done({'due'}) end
 local state = call('HMGET', STATE, 'updated', 'as_of')
-local reply = { 'view', generation, format('%.0f', sequence), sequence > began and moment or state[1],
+local reply = { 'view', generation, format('%d', sequence), sequence > began and moment or state[1],
   tostring(call('ZCARD', BUY)), tostring(call('ZCARD', SELL)), state[2] or '' }
 for _, side in ipairs({ 'b', 's' }) do
   local names = call('ZRANGE', side == 'b' and BUY_LEVELS or SELL_LEVELS, 0, tonumber(ARGV[6]) - 1)

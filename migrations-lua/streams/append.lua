@@ -68,7 +68,8 @@ local from = math.max(head, version + count - size + 1)
 if from > needed then
   return { 'full', '0', text(version), text(now) }
 end
-if math.floor((version + count) / 10) > math.floor(version / 10) then
+local may_expire = oldest and tonumber(oldest[2][10]) < now - age
+if may_expire and math.floor((version + count) / 10) > math.floor(version / 10) then
   for _, entry in ipairs(redis.call('XRANGE', KEYS[2], text(from) .. '-0', '+', 'COUNT', 256)) do
     local at = tonumber(string.match(entry[1], '^%d+'))
     if tonumber(entry[2][10]) >= now - age or at >= needed then break end

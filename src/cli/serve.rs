@@ -19,7 +19,7 @@ use crate::config::log::{LogConfig, LogFormat};
 use crate::config::redis::RedisConfig;
 use crate::config::{Config, Sources, env};
 use crate::http::server::{self, Worker};
-use crate::lifecycle::{self, deadline, exit_code};
+use crate::lifecycle::{self, Heartbeats, Supervisor, deadline, exit_code};
 use crate::redis::{self, EmbeddedServer, Redis, ScriptState};
 use crate::telemetry::logging::{self, Logging};
 
@@ -57,6 +57,8 @@ fn default_log() -> Result<LogConfig, Failure> {
 
 async fn serve(config: Config, file: Option<PathBuf>, format: LogFormat, logging: &Logging) -> Result<u8, Failure> {
     let auth: AuthConfig = config.section().map_err(Failure::config)?;
+    let supervisor =
+        Supervisor::find(&env::variables()).map_err(|error| Failure::other(format!("NOTIFY_SOCKET: {error}")))?;
     let (config, embedded) = with_private_redis(config).await?;
 
     let http: crate::config::http::HttpConfig = config.section().map_err(Failure::config)?;
@@ -82,14 +84,17 @@ async fn serve(config: Config, file: Option<PathBuf>, format: LogFormat, logging
     require_scripts(&app).await?;
 
     let drain = CancellationToken::new();
+    let watched = Watched { supervisor: supervisor.clone(), heartbeats: Heartbeats::new(workers) };
     let mut workers_done = Vec::new();
     let mut senders = Vec::new();
     for lane in 1..=workers {
         let (sender, receiver) = mpsc::unbounded_channel();
         senders.push(sender);
-        workers_done.push(start_worker(&app, lane, receiver, drain.clone()).map_err(Failure::other)?);
+        workers_done.push(start_worker(&app, lane, receiver, drain.clone(), watched.clone()).map_err(Failure::other)?);
     }
     announce(&app, address, &auth, embedded.is_some(), format);
+    watched.supervisor.watch(&watched.heartbeats, &tasks);
+    supervisor.ready();
 
     let stop_accepting = CancellationToken::new();
     let accepting = server::accept(listener, senders, app.http.max_connections, stop_accepting.clone());
@@ -101,6 +106,7 @@ async fn serve(config: Config, file: Option<PathBuf>, format: LogFormat, logging
         () = ended(&mut embedded) => "the private redis-server ended",
     };
     tracing::info!(reason, "draining");
+    supervisor.stopping();
     app.deps.phase.begin_draining();
     stop_accepting.cancel();
     drain.cancel();
@@ -200,12 +206,20 @@ async fn require_scripts(app: &App) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a supervisor learns of the workers.
+#[derive(Clone)]
+struct Watched {
+    supervisor: Supervisor,
+    heartbeats: Heartbeats,
+}
+
 /// Starts the thread of a worker. The receiver hears when the worker has drained, or has panicked.
 fn start_worker(
     app: &App,
     lane: usize,
     incoming: mpsc::UnboundedReceiver<(std::net::TcpStream, tokio::sync::OwnedSemaphorePermit)>,
     drain: CancellationToken,
+    watched: Watched,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let runtime: Runtime = Builder::new_current_thread().enable_all().build()?;
     let worker = Worker::new(app.router.clone(), &app.http, app.deps.metrics.http.connections.clone(), drain);
@@ -216,6 +230,7 @@ fn start_worker(
         runtime.block_on(async {
             deadline::start_wheel(&tasks);
             redis.attach(lane, &tasks);
+            watched.supervisor.beat(&watched.heartbeats, lane - 1, &tasks);
             worker.run(incoming, &tasks).await;
             // The main thread waits for the workers; background tasks of this runtime run until they are stopped.
             let _ = done.send(());

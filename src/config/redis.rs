@@ -1,5 +1,6 @@
 //! `[redis]`: the servers, the credentials for them, and the limits of every command.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -7,6 +8,9 @@ use serde::Deserialize;
 
 use super::value::{Secret, Span};
 use super::{FieldError, Section};
+
+/// The most replicas that may be demanded of a write; a deployment with more is not known.
+pub const MAX_REPLICAS: u8 = 9;
 
 /// How the servers of a role are arranged.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -89,6 +93,8 @@ pub struct RedisConfig {
     /// A separate server for data that must never be evicted.
     pub state: Option<Endpoint>,
     pub key_prefix: String,
+    /// How many replicas must have every write of a capability, by its name.
+    pub min_replicas: BTreeMap<String, u8>,
     pub pool_size: usize,
     pub connect_timeout: Span,
     pub command_timeout: Span,
@@ -120,6 +126,9 @@ impl Section for RedisConfig {
             if path.as_os_str().is_empty() {
                 return Err(FieldError::new(field, "must not be empty"));
             }
+        }
+        if let Some((name, _)) = self.min_replicas.iter().find(|(_, replicas)| **replicas > MAX_REPLICAS) {
+            return Err(FieldError::new(format!("min_replicas.{name}"), format!("must be at most {MAX_REPLICAS}")));
         }
         self.base().validate("url")?;
         for (field, endpoint) in [("cache", &self.cache), ("state", &self.state)] {

@@ -81,6 +81,25 @@ impl Message {
     }
 }
 
+/// Whether a text is a message type: 1 to 64 letters, digits, `_`, `.` and `-`.
+pub fn is_message_type(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// Whether a text has 1 to `limit` bytes and no control characters.
+pub fn is_short(text: &str, limit: usize) -> bool {
+    (1..=limit).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// The JSON without line breaks, which mean nothing between its tokens, but separate the lines of some transports.
+pub fn on_one_line(json: Box<RawValue>) -> Box<RawValue> {
+    if !json.get().contains(['\n', '\r']) {
+        return json;
+    }
+    RawValue::from_string(json.get().replace(['\n', '\r'], " ")).unwrap_or(json)
+}
+
 /// The offset at the beginning of a message's JSON; 0 if there is none.
 pub(super) fn offset_of(message: &str) -> u64 {
     let digits = message.strip_prefix("{\"offset\":").unwrap_or_default();

@@ -1,9 +1,9 @@
 //! Channels of events: every message gets an offset, is kept for clients that were away, and wakes those that listen.
 //!
-//! One script per message assigns the offset, stores the message and publishes it, so that subscribers notice what they
-//! missed and read it from the log. The real-time capability serves the channels; every capability publishes through
-//! [`Events`]. Files: `namespace.rs` (what a channel keeps, and who may use it), `message.rs`, `presence.rs` (who is
-//! subscribed), `movements.rs` (wakes those that wait), `keys.rs`, `scripts.rs`.
+//! One script assigns the offset of a message, stores it and publishes it, so that subscribers notice what they missed and
+//! read it from the log. The real-time capability serves the channels; every capability publishes through [`Events`]. Files:
+//! `namespace.rs` (what a channel keeps, and who may use it), `message.rs`, `publishing.rs` (several messages in one call),
+//! `presence.rs` (who is subscribed), `movements.rs` (wakes those that wait), `keys.rs`, `scripts.rs`.
 //!
 //! A position is a pair of epoch and offset. Offsets of one epoch are never used twice. A new epoch begins when Redis may
 //! have lost messages: after a restart, a failover, FLUSHALL, or the deletion of a channel's history. Then clients learn
@@ -16,6 +16,7 @@ mod message;
 mod movements;
 mod namespace;
 mod presence;
+mod publishing;
 mod scripts;
 
 use std::sync::Arc;
@@ -25,17 +26,16 @@ use arc_swap::ArcSwap;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::value::Span;
-use crate::redis::{Batch, Decoder, Effect, FencingToken, Key, Redis, RedisFault};
+use crate::redis::{Effect, FencingToken, Key, Redis, RedisFault};
 pub use channel_name::ChannelName;
 pub use error::EventsError;
 use keys::ChannelKeys;
-pub use message::{Message, TagMap};
+pub use message::{Message, TagMap, is_message_type, is_short, on_one_line};
 pub use movements::Movements;
 pub use namespace::{Keep, Namespace, Permission, PubSubConfig};
 pub use presence::{Member, PresenceUpdate};
 pub(crate) use scripts::SCRIPTS;
 pub use scripts::{CLEARED, History, HistoryOrder};
-use scripts::{Publication, PublishRaw, PublishReply};
 
 /// How long Redis remembers the offset of a channel after its last use. Longer than any history, so that a position
 /// stays comparable as long as it can be of use.
@@ -144,43 +144,6 @@ impl Events {
             }
         }
         Ok(())
-    }
-
-    async fn publish_with(
-        &self,
-        items: &[(&ChannelName, &Message)],
-        token: Option<FencingToken>,
-    ) -> Result<Vec<Result<Published, EventsError>>, RedisFault> {
-        let now = self.clock.redis_arg();
-        let mut batch = Batch::new();
-        let mut decoders = Vec::with_capacity(items.len());
-        for (channel, message) in items {
-            let namespace = self.namespace(channel);
-            let mirror = namespace.as_ref().ok().and_then(|namespace| namespace.mirror.clone());
-            let mut add = |channel: &ChannelName, namespace: &Namespace, token: Option<FencingToken>| {
-                let keys = ChannelKeys::new(self.redis.keys(), channel);
-                let fence = token.map(|token| self.redis.fence(keys.fence(), token));
-                let seen = keys.seen(self.redis.keys(), &message.id);
-                let publication = Publication { keys: &keys, seen: &seen, channel, namespace, message, now: &now };
-                batch.call(scripts::publish(&publication, fence.as_ref()))
-            };
-            let own = namespace.map(|namespace| add(channel, &namespace, token));
-            let mirrored = mirror.map(|mirror| self.namespace(&mirror).map(|namespace| add(&mirror, &namespace, None)));
-            decoders.push((own, mirrored));
-        }
-        let mut answers = self.redis.run(batch).await?;
-        let results = items.iter().zip(decoders).map(|((channel, message), (own, mirrored))| {
-            let mut read = |decoder: &Decoder<PublishRaw, PublishReply>| -> Result<Published, EventsError> {
-                answers.reply(decoder)?.into_result(channel, message)
-            };
-            let own = own.and_then(|decoder| read(&decoder));
-            // Read in any case: the replies come in the order of the calls.
-            let mirrored = mirrored.map(|decoder| decoder.and_then(|decoder| read(&decoder)));
-            let published = own?;
-            mirrored.transpose()?;
-            Ok(published)
-        });
-        Ok(results.collect())
     }
 
     /// Reads a part of a channel's history. Reading renews the memory of the channel's offset.

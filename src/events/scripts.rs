@@ -39,20 +39,26 @@ pub struct History {
     pub messages: Vec<String>,
 }
 
-/// One message on its way.
+/// Messages of one channel on their way.
 pub(super) struct Publication<'a> {
     pub keys: &'a ChannelKeys,
-    /// The memory of its id.
-    pub seen: &'a Key,
-    pub channel: &'a ChannelName,
     pub namespace: &'a Namespace,
-    pub message: &'a Message,
+    pub messages: &'a [Outgoing<'a>],
     /// The clock argument.
     pub now: &'a str,
 }
 
-/// Status, offset, epoch, time.
-pub(super) type PublishRaw = (String, String, String, String);
+/// A message as the script takes it.
+pub(super) struct Outgoing<'a> {
+    pub message: &'a Message,
+    /// Its JSON behind the members that the script writes.
+    pub members: String,
+    /// The memory of its id, if it may be repeated.
+    pub seen: Option<Key>,
+}
+
+/// Status, offset, epoch and time of each message.
+pub(super) type PublishRaw = Vec<String>;
 
 /// What became of a message.
 #[derive(Debug)]
@@ -75,33 +81,48 @@ impl PublishReply {
     }
 }
 
-pub(super) fn publish(publication: &Publication<'_>, fence: Option<&Fence>) -> ScriptCall<PublishRaw, PublishReply> {
-    let Publication { keys, seen, channel, namespace, message, now } = publication;
+pub(super) fn publish(
+    publication: &Publication<'_>,
+    fence: Option<&Fence>,
+) -> ScriptCall<PublishRaw, Vec<PublishReply>> {
+    let Publication { keys, namespace, messages, now } = publication;
     let size = if namespace.keep == Keep::Latest { super::namespace::MAX_KEYS } else { namespace.history_size };
-    PUBLISH
-        .guarded_write(fence, &[&keys.meta, &keys.log, &keys.latest, seen])
+    let mut bound = vec![&keys.meta, &keys.log, &keys.latest];
+    bound.extend(messages.iter().filter_map(|message| message.seen.as_ref()));
+    let call = PUBLISH
+        .guarded_write(fence, &bound)
         .arg(namespace.keep.as_str())
-        .arg(message.members(channel))
         .arg(keys.channel.as_str())
         .arg(new_epoch())
         .arg(size)
         .arg(namespace.history_ttl.as_millis())
         .arg(META_TTL.as_millis())
-        .arg(if message.may_be_repeated { DEDUPE.as_millis() } else { 0 })
-        .arg(message.key.as_deref().unwrap_or_default())
-        .arg(message.revision.map(|revision| revision.to_string()).unwrap_or_default())
-        .arg(*now)
-        .returns(|(status, offset, epoch, time): PublishRaw| {
-            let duplicate = status == "duplicate";
-            match (status.as_str(), offset.parse(), time.parse()) {
-                ("published" | "duplicate", Ok(offset), Ok(timestamp)) => {
-                    Ok(PublishReply::Published(Published { offset, epoch, timestamp, duplicate }))
-                }
-                ("superseded", ..) => Ok(PublishReply::Superseded),
-                ("full", ..) => Ok(PublishReply::Full),
-                _ => Err(BadReply::new((status, offset, time))),
-            }
-        })
+        .arg(DEDUPE.as_millis())
+        .arg(*now);
+    // Behind the keys of the channel.
+    let mut place = 3;
+    let call = messages.iter().fold(call, |call, Outgoing { message, members, seen }| {
+        place += usize::from(seen.is_some());
+        call.arg(members)
+            .arg(message.key.as_deref().unwrap_or_default())
+            .arg(message.revision.map(|revision| revision.to_string()).unwrap_or_default())
+            .arg(if seen.is_some() { place } else { 0 })
+    });
+    call.returns(|values: PublishRaw| values.chunks(4).map(outcome).collect())
+}
+
+/// What became of one message: status, offset, epoch and time.
+fn outcome(values: &[String]) -> Result<PublishReply, BadReply> {
+    let [status, offset, epoch, time] = values else { return Err(BadReply::new(values)) };
+    let duplicate = status == "duplicate";
+    match (status.as_str(), offset.parse(), time.parse()) {
+        ("published" | "duplicate", Ok(offset), Ok(timestamp)) => {
+            Ok(PublishReply::Published(Published { offset, epoch: epoch.clone(), timestamp, duplicate }))
+        }
+        ("superseded", ..) => Ok(PublishReply::Superseded),
+        ("full", ..) => Ok(PublishReply::Full),
+        _ => Err(BadReply::new(values)),
+    }
 }
 
 pub(super) fn history(

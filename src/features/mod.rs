@@ -18,6 +18,7 @@ pub mod ratelimit;
 pub mod streams;
 pub mod timeseries;
 pub mod trades;
+pub mod ui;
 pub mod warming;
 
 pub use feature::{Feature, StartError};
@@ -41,5 +42,6 @@ pub static FEATURES: &[&Feature] = &[
     &streams::FEATURE,
     &timeseries::FEATURE,
     &trades::FEATURE,
+    &ui::FEATURE,
     &warming::FEATURE,
 ];

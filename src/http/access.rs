@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::problem::ProblemKind;
+use super::problem::{ProblemKind, REDIS_WRITES_REFUSED};
 
 /// What a caller must present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ pub struct Access {
     pub keys: Keys,
     /// Whether a GET has effects beyond its response. HEAD does not fall back to it.
     pub changes_state: bool,
+    /// How many replicas must have what the operation writes, whatever the request demands.
+    pub min_replicas: u8,
     /// The problems that it can return; the API document lists them.
     pub problems: &'static [&'static [&'static ProblemKind]],
 }
@@ -123,6 +125,7 @@ impl Access {
             weight: Weight::Usual,
             keys: Keys::All,
             changes_state: false,
+            min_replicas: 0,
             problems: &[],
         }
     }
@@ -168,6 +171,19 @@ impl Access {
     pub const fn heavy(mut self) -> Self {
         self.weight = Weight::Heavy;
         self
+    }
+
+    /// Demands that this many replicas have what the operation writes.
+    #[must_use]
+    pub const fn min_replicas(mut self, replicas: u8) -> Self {
+        self.min_replicas = replicas;
+        self
+    }
+
+    /// Whether the operation is a write to Redis, as its problems say.
+    pub fn writes(&self) -> bool {
+        let has_problem = |kind: &&ProblemKind| kind.slug == REDIS_WRITES_REFUSED.slug;
+        self.method != "GET" && self.problems.iter().copied().flatten().any(has_problem)
     }
 
     /// Whether the operation respects an `Idempotency-Key`. On public routes a key has no owner.

@@ -12,8 +12,9 @@ use super::middleware::Middleware;
 use super::problem::{self, Problem};
 use super::route_table::Route;
 use super::slots::{Admission, NoSlot, Slot};
-use super::{compression, fencing, legacy_prefix, memory, path_parameters};
+use super::{compression, durability, fencing, legacy_prefix, memory, path_parameters};
 use crate::redis::Outcome;
+use crate::redis::durability::Durability;
 
 impl Middleware {
     /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`], as does one that
@@ -51,6 +52,8 @@ impl Middleware {
         if route.is_some_and(|route| route.fencing == Fencing::None) {
             fencing::refuse_unheeded(request.method(), request.headers())?;
         }
+        let durability =
+            route.map_or(Ok(Durability::default()), |route| durability::demanded(request.headers(), route))?;
         if *request.method() == Method::PUT && request.headers().contains_key(header::CONTENT_RANGE) {
             // The part would replace the whole value (RFC 9110, section 14.5).
             return Err(Problem::new(&problem::BAD_REQUEST).detail("PUT with Content-Range is not supported"));
@@ -61,7 +64,7 @@ impl Middleware {
             bytes => Some(self.take_memory(bytes, caller.as_deref())?),
         };
         compression::decompress(request)?;
-        Ok(Admission { caller, _slot: slot, _memory: memory })
+        Ok(Admission { caller, _slot: slot, _memory: memory, durability })
     }
 
     /// Takes the memory of a body. The callers of unguarded routes share one half.

@@ -1,53 +1,25 @@
 //! Pages for people: the API document, Swagger UI, and one page per kind of problem.
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get};
-use flate2::Compression;
-use flate2::read::{GzDecoder, GzEncoder};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::access::Access;
 use super::conditional::{ETag, Preconditions};
 use super::extract::Path;
+use super::gzipped::{Gzipped, accepts};
 use super::openapi_router::{OpenApiRouter, routes};
 use super::problem::{INTERNAL, NOT_FOUND, Problem, ProblemKind};
 
-/// Content that the service stores compressed with gzip.
-#[derive(Clone, Debug)]
-pub struct Gzipped(Bytes);
-
 /// The API document of a build with the default features: `openapi/openapi.json`, which `make openapi` writes.
 pub fn checked_in() -> Gzipped {
-    Gzipped(Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz"))))
-}
-
-/// Compresses `text`.
-pub fn compressed(text: &str) -> Gzipped {
-    let mut bytes = Vec::new();
-    // Reading from memory cannot fail.
-    let _ = GzEncoder::new(text.as_bytes(), Compression::default()).read_to_end(&mut bytes);
-    Gzipped(Bytes::from(bytes))
-}
-
-impl Gzipped {
-    /// The content as it is for clients that accept gzip, which are most; decompressed for the others.
-    fn response(&self, content_type: &str, request: &HeaderMap) -> Result<Response, Problem> {
-        let described = [(header::CONTENT_TYPE, content_type), (header::VARY, "accept-encoding")];
-        if accepts_gzip(request) {
-            return Ok((described, [(header::CONTENT_ENCODING, "gzip")], self.0.clone()).into_response());
-        }
-        let mut plain = Vec::new();
-        GzDecoder::new(&*self.0).read_to_end(&mut plain).map_err(|error| Problem::new(&INTERNAL).caused_by(error))?;
-        Ok((described, plain).into_response())
-    }
+    Gzipped::embedded(include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz")))
 }
 
 /// The rows of those pages that the API document describes.
@@ -116,10 +88,10 @@ pub fn pages(openapi: Gzipped, asyncapi: Gzipped) -> Router {
 
 /// Serves a document with an entity tag.
 fn document(document: Gzipped) -> MethodRouter {
-    let hash = xxhash_rust::xxh3::xxh3_128(&document.0);
+    let hash = xxhash_rust::xxh3::xxh3_128(document.bytes());
     get(move |headers: HeaderMap| async move {
         // Each encoding has a tag of its own.
-        let etag = ETag(hash ^ u128::from(accepts_gzip(&headers)));
+        let etag = ETag(hash ^ u128::from(accepts(&headers, "gzip")));
         let mut response = if Preconditions::of(&headers)?.already_has(Some(etag)) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
@@ -167,19 +139,9 @@ fn swagger_ui(file: &str, config: Arc<Config<'static>>, headers: &HeaderMap) -> 
     let file = utoipa_swagger_ui::serve(file, config).map_err(|error| Problem::new(&INTERNAL).detail(error))?;
     let Some(SwaggerFile { bytes, content_type, gzpipped, .. }) = file else { return Err(Problem::new(&NOT_FOUND)) };
     let mut response = match bytes {
-        Cow::Borrowed(bytes) if gzpipped => Gzipped(Bytes::from_static(bytes)).response(&content_type, headers)?,
+        Cow::Borrowed(bytes) if gzpipped => Gzipped::embedded(bytes).response(&content_type, headers)?,
         bytes => ([(header::CONTENT_TYPE, content_type)], bytes.into_owned()).into_response(),
     };
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
     Ok(response)
-}
-
-/// Whether `Accept-Encoding` names gzip, and not with a weight of zero.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
-        let weight = weight.trim().trim_start_matches(['q', 'Q', '=']).parse().unwrap_or(0.0_f32);
-        name.trim().eq_ignore_ascii_case("gzip") && weight > 0.0
-    })
 }

@@ -41,7 +41,7 @@ use super::request_id::{self, RequestId};
 use super::route_table::{Route, RouteTable};
 use super::slots::{Admission, Slots};
 use super::turns::{self, Turns};
-use super::{compression, documentation, legacy_prefix, memory, uri};
+use super::{compression, documentation, durability, legacy_prefix, memory, uri};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
 use crate::lifecycle::large_work;
@@ -243,7 +243,8 @@ impl Future for MiddlewareFuture {
             }
             StateProjection::Running { inner, deadline } => {
                 large_work::take();
-                let polled = catch_unwind(AssertUnwindSafe(|| inner.poll_unpin(cx)));
+                let poll = || catch_unwind(AssertUnwindSafe(|| inner.poll_unpin(cx)));
+                let polled = context.admission.durability.during(poll);
                 if large_work::take() {
                     context.expect_large_work();
                 }
@@ -281,6 +282,7 @@ struct RequestContext {
 impl RequestContext {
     fn finish(&mut self, response: Response) -> Response {
         self.answered = true;
+        let response = durability::confirm(self.admission.durability, response);
         let response = self.count_memory(response);
         let mut response = self.complete(response);
         if self.method == Method::HEAD {

@@ -46,7 +46,7 @@ pub fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'static str {
     let mut best = (offers.first().copied().unwrap_or_default(), (0.0, 0));
     for &offer in offers {
         let preference = preference(headers, offer);
-        if preference > best.1 {
+        if preference.0 > 0.0 && preference > best.1 {
             best = (offer, preference);
         }
     }

@@ -39,6 +39,7 @@ const TAGS: &[(&str, &str)] = &[
     ("metrics", "The metrics of the service and of its Redis servers."),
     ("alerts", "Alerts of the service itself: those that fire, their history, and who takes charge of them."),
     ("inspect", "Looks into the Redis servers, for administrators."),
+    ("ui", "The live numbers of the web page at `/ui/`."),
     ("documentation", "The pages that explain problems."),
 ];
 

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use super::violation::{Location, Violation};
 use crate::redis::{FaultKind, Outcome, RedisFault};
 
 /// A kind of error. The page `/problems/{slug}` explains it.
@@ -85,6 +86,8 @@ problems! { COMMON:
         "Retry after the time in Retry-After. Nothing was changed.";
     REDIS_WRITES_REFUSED = "redis-writes-refused", SERVICE_UNAVAILABLE, "Redis does not accept writes at the moment",
         "Redis protects its data: its disk is full or replicas are missing. Reads still work.";
+    REPLICATION_UNMET = "replication-unmet", SERVICE_UNAVAILABLE, "Too few replicas have the write",
+        "The write was made unless outcome says otherwise, and a failover of Redis may lose it. A repetition waits again.";
     REDIS_OUT_OF_MEMORY = "redis-out-of-memory", INSUFFICIENT_STORAGE, "Redis is out of memory",
         "Reads and deletes still work. Writes need more memory or less data.";
     REDIS_DENIED = "redis-denied", SERVICE_UNAVAILABLE, "Redis denied the service access",
@@ -92,8 +95,7 @@ problems! { COMMON:
     WRONG_TYPE = "wrong-type", CONFLICT, "The key holds another kind of value",
         "The key holds a value of another type, perhaps written by another service.";
     STALE_FENCE = "stale-fence", CONFLICT, "The target has accepted a newer fencing token",
-        "A later holder of the lock has written, so your lock is no longer valid. Nothing was changed. Acquire the lock again \
-         and start from the current state.";
+        "A later holder of the lock has written. Nothing was changed. Acquire the lock again and read the current state.";
     INTERNAL = "internal-error", INTERNAL_SERVER_ERROR, "An internal error occurred",
         "Search the service's log for the request id to find the cause.";
 }
@@ -115,29 +117,6 @@ pub static JSON_BODY: &[&ProblemKind] = &[
     &UNSUPPORTED_MEDIA_TYPE,
     &INVALID_BODY,
 ];
-
-/// The part of the request that violates a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = ProblemLocation)]
-pub enum Location {
-    Body,
-    Query,
-    Path,
-    Header,
-}
-
-/// A violated rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = ProblemViolation)]
-pub struct Violation {
-    #[serde(rename = "in")]
-    pub location: Location,
-    /// JSON pointer into the body, or `/` followed by the name of the parameter or header.
-    #[schema(example = "/ttl_ms")]
-    pub pointer: String,
-    pub detail: String,
-}
 
 /// What the client needs for its next attempt.
 #[derive(Clone, Copy, Debug)]
@@ -394,7 +373,7 @@ impl From<RedisFault> for Problem {
             FaultKind::AheadFence => &INVALID_HEADER,
             FaultKind::Internal => &INTERNAL,
         };
-        let problem = Self { hint: fault.retry_after.map(Hint::RetryAfter), ..Self::new(kind) };
-        problem.detail(&fault).outcome(fault.outcome).caused_by(fault)
+        let hint = fault.retry_after.map(Hint::RetryAfter);
+        Self { hint, ..Self::new(kind) }.detail(&fault).outcome(fault.outcome).caused_by(fault)
     }
 }

@@ -21,6 +21,9 @@ pub struct Route {
     pub weight: Weight,
     pub keys: Keys,
     pub changes_state: bool,
+    /// Whether it is a write to Redis, and how many replicas must always have it.
+    pub writes: bool,
+    pub min_replicas: u8,
     pub path: &'static str,
     pub has_parameters: bool,
     pub metrics: RouteMetrics,
@@ -102,6 +105,8 @@ impl RouteTable {
                 weight: row.weight,
                 keys: row.keys,
                 changes_state: row.changes_state,
+                writes: row.writes(),
+                min_replicas: row.min_replicas,
                 path: row.path,
                 has_parameters: row.path.contains('{'),
                 metrics: metrics.route(row.method, row.path),

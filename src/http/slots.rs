@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::auth::Principal;
+use crate::redis::durability::Durability;
 
 /// Counters of the credentials. Credentials share one if their hashes meet, which a client cannot arrange: the hash has a
 /// random key.
@@ -121,6 +122,8 @@ pub(super) struct Admission {
     pub _slot: Option<Slot>,
     /// The memory of its body.
     pub _memory: Option<Slot>,
+    /// What it demands of its writes.
+    pub durability: Durability,
 }
 
 #[cfg(test)]

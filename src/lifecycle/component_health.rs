@@ -8,6 +8,20 @@ use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
 
+/// The overall state of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = HealthStatus)]
+pub enum Status {
+    Ok,
+    /// Serving, but with reduced safety; the reasons say why.
+    Degraded,
+    /// Not serving.
+    Unavailable,
+    /// Shutting down: requests in flight are finished, new ones should go elsewhere.
+    Draining,
+}
+
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -8,9 +8,11 @@ mod component_health;
 pub mod deadline;
 pub mod large_work;
 pub mod offload;
+mod supervisor;
 mod tasks;
 
-pub use component_health::{Component, ComponentHealth, ComponentMember, Condition, Finding};
+pub use component_health::{Component, ComponentHealth, ComponentMember, Condition, Finding, Status};
+pub use supervisor::{Heartbeats, Supervisor};
 pub use tasks::{TaskState, Tasks};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};

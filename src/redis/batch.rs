@@ -2,9 +2,9 @@
 
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
-use super::Redis;
 use super::fault::{Effect, RedisFault};
 use super::script::{Decoder, ScriptCall, Text};
+use super::{Redis, durability};
 
 /// Commands and script calls that are sent together. A batch is not a transaction.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ impl Redis {
     ) -> Result<(Vec<Result<Value, RedisFault>>, Result<(), RedisFault>), RedisFault> {
         if self.0.is_cluster {
             let singly = batch.commands.cmd_iter().map(|command| self.query::<Value>(command, batch.effect));
-            let answers = futures_util::future::join_all(singly).await;
+            let answers = durability::join(singly).await;
             let last = match &batch.last {
                 Some(command) => self.query::<Value>(command, Effect::Write).await.map(|_| ()),
                 None => Ok(()),

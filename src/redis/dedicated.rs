@@ -6,6 +6,7 @@ use deadpool::managed::Object;
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
 use super::connection::Packet;
+use super::exchange::holds_read_only;
 use super::fault::{Effect, FaultKind, Outcome, RedisFault};
 use super::link::discard;
 use super::topology::Connector;
@@ -53,15 +54,41 @@ impl Dedicated {
         Ok(answers.last().is_some_and(|executed| !matches!(executed, Value::Nil)))
     }
 
-    // After a cancellation, a timeout or an error the connection is closed: its next user would read this reply.
+    /// Runs commands in one exchange; each has its own reply, which may be an error.
+    ///
+    /// # Errors
+    /// The [`RedisFault`] of the exchange, or [`FaultKind::ConnectionLost`] after an earlier failure.
+    pub(super) async fn replies(
+        &mut self,
+        commands: &Pipeline,
+        effect: Effect,
+        limit: Duration,
+    ) -> Result<Vec<Value>, RedisFault> {
+        let value = self.send(Packet::Commands(commands), effect, limit).await?;
+        // The server has become a replica: the next user needs a connection to the new one.
+        self.owes_an_answer = holds_read_only(&value);
+        match value {
+            Value::Array(replies) => Ok(replies),
+            single => Ok(vec![single]),
+        }
+    }
+
     async fn exchange(&mut self, packet: Packet<'_>, effect: Effect, limit: Duration) -> Result<Value, RedisFault> {
+        let value = self.send(packet, effect, limit).await?;
+        let value = value.extract_error().map_err(|error| RedisFault::classify(error, effect));
+        self.owes_an_answer = value.as_ref().is_err_and(RedisFault::breaks_connection);
+        value
+    }
+
+    // After a cancellation, a timeout or an error the connection is closed: its next user would read this reply.
+    async fn send(&mut self, packet: Packet<'_>, effect: Effect, limit: Duration) -> Result<Value, RedisFault> {
         let Some(object) = self.object.as_mut().filter(|_| !self.owes_an_answer) else {
             return Err(RedisFault::new(FaultKind::ConnectionLost, Outcome::NotApplied));
         };
         self.owes_an_answer = true;
         let answered = tokio::time::timeout(limit, object.channel.send(packet)).await;
         let value = match answered {
-            Ok(answer) => answer.and_then(Value::extract_error).map_err(|error| RedisFault::classify(error, effect)),
+            Ok(answer) => answer.map_err(|error| RedisFault::classify(error, effect)),
             Err(_) => Err(RedisFault::timeout(effect)),
         };
         self.owes_an_answer = value.as_ref().is_err_and(RedisFault::breaks_connection);

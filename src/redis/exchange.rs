@@ -7,7 +7,7 @@ use redis::{Pipeline, ServerErrorKind, Value};
 use super::connection::Packet;
 use super::fault::{Effect, FaultKind, Outcome, RedisFault};
 use super::link::{self, Live};
-use super::{Link, POOL_WAIT, Redis};
+use super::{Link, POOL_WAIT, Redis, durability};
 use crate::lifecycle::deadline::until;
 use crate::lifecycle::large_work;
 
@@ -39,8 +39,16 @@ impl Redis {
         deadline: Instant,
     ) -> Result<Value, RedisFault> {
         let lane = link::current_lane();
-        let link = self.link(lane);
         self.0.hot_keys.record(lane, packet.keys());
+        let replicas = if effect == Effect::Write { durability::required() } else { 0 };
+        // A message to subscribers has no key, and nothing of it is stored.
+        if replicas > 0
+            && let Some(key) = packet.keys().next()
+        {
+            // Boxed: a future is as large as its largest branch, and few requests demand replicas.
+            return Box::pin(self.exchange_durably(packet, key, replicas)).await;
+        }
+        let link = self.link(lane);
         let mut retries = 0;
         loop {
             let timed = self.0.metrics.begin(packet);
@@ -196,7 +204,7 @@ fn length(value: &Value) -> usize {
 }
 
 /// Whether one of several replies says that the server accepts no writes.
-fn holds_read_only(value: &Value) -> bool {
+pub(super) fn holds_read_only(value: &Value) -> bool {
     let says_so =
         |item: &Value| matches!(item, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly));
     matches!(value, Value::Array(items) if items.iter().any(says_so))

@@ -43,6 +43,11 @@ impl KeySpace {
         Key(name)
     }
 
+    /// The key of the marks that show how far the replicas are, in the slot of the key with this complete name.
+    pub(super) fn mark_of(&self, name: &str) -> Key {
+        self.named(name).sibling("replication")
+    }
+
     /// The key of a complete name, prefix included, as Redis returned it.
     pub fn named(&self, name: &str) -> Key {
         debug_assert!(name.starts_with(&*self.prefix), "{name} is ours");

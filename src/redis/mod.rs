@@ -10,6 +10,7 @@ mod backoff;
 mod batch;
 mod connection;
 mod dedicated;
+pub mod durability;
 mod embedded;
 mod exchange;
 mod fault;
@@ -18,6 +19,7 @@ mod key;
 mod limits;
 mod link;
 mod listener;
+mod master_switch;
 mod metrics;
 mod node_info;
 mod pass_fence;
@@ -161,6 +163,7 @@ impl Redis {
         if lane == 0 {
             let this = self.clone();
             tasks.spawn("redis.check", move |stop| async move { report::watch(&this, stop).await });
+            self.follow_sentinels(tasks);
         }
     }
 
@@ -253,7 +256,7 @@ impl Redis {
     ) -> Result<Vec<Result<Value, RedisFault>>, RedisFault> {
         if self.0.is_cluster {
             let singly = commands.iter().map(|command| self.query::<Value>(command, effect));
-            return Ok(futures_util::future::join_all(singly).await);
+            return Ok(durability::join(singly).await);
         }
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {

@@ -34,6 +34,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("orderbook:", "orderbook"),
     ("orderbooks", "orderbook"),
     ("rate_limit:", "ratelimit"),
+    ("replication:", INTERNAL),
     ("settlement:", "timeseries"),
     ("streams:", INTERNAL),
     ("tape:", INTERNAL),

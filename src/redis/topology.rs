@@ -38,8 +38,10 @@ pub struct Connector(Arc<Inner>);
 
 struct Inner {
     target: Target,
-    /// The configured nodes of a cluster.
+    /// The configured Sentinels, or nodes of a cluster.
     addresses: Vec<ConnectionInfo>,
+    /// The name under which the Sentinels know the master.
+    sentinel_master: String,
     connect_timeout: Duration,
 }
 
@@ -101,7 +103,8 @@ impl Connector {
                 Target::Cluster(Box::new(builder.build().map_err(unusable)?))
             }
         };
-        Ok(Self(Arc::new(Inner { target, addresses, connect_timeout })))
+        let sentinel_master = endpoint.sentinel_master.clone();
+        Ok(Self(Arc::new(Inner { target, addresses, sentinel_master, connect_timeout })))
     }
 
     /// The total time that making one connection may take.
@@ -111,6 +114,11 @@ impl Connector {
             // Several servers are contacted, and one may hang for as long as the client library allows.
             Target::Sentinel(_) | Target::Cluster(_) => self.0.connect_timeout + DISCOVERY,
         }
+    }
+
+    /// The name of the master, and the Sentinels that know it; `None` without Sentinels.
+    pub(super) fn sentinels(&self) -> Option<(&str, &[ConnectionInfo])> {
+        matches!(self.0.target, Target::Sentinel(_)).then_some((&self.0.sentinel_master, &self.0.addresses))
     }
 
     /// Opens a separate connection for subscriptions.
@@ -191,7 +199,7 @@ impl Manager for Connector {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that opens addresses")]
-async fn subscriber_at(info: ConnectionInfo) -> Result<PubSub, RedisError> {
+pub(super) async fn subscriber_at(info: ConnectionInfo) -> Result<PubSub, RedisError> {
     redis::Client::open(info)?.get_async_pubsub().await
 }
 

@@ -22,7 +22,7 @@ pub use super::scrape::{Labels, Row, family};
 
 /// Request durations, seconds: from the fastest read over a shared connection to beyond the request deadline.
 /// Fewer than those of other durations: a replica that has answered on every route has some 200 such histograms.
-const ROUTE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+const ROUTE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 2.5];
 const DURATION_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Where every metric of the process is registered.
@@ -136,6 +136,8 @@ pub struct HttpMetrics {
     /// Requests whose client disconnected before the answer.
     pub aborted: IntCounter,
     pub panics: IntCounter,
+    /// Problems that were returned, by their code.
+    pub problems: IntCounterVec,
     pub connections: IntGauge,
 }
 
@@ -161,6 +163,7 @@ impl HttpMetrics {
                 counter("http_requests_aborted_total", "Requests whose client disconnected before the answer"),
             ),
             panics: register(registry, counter("http_panics_total", "Handlers that panicked")),
+            problems: register(registry, counter_vec("http_problems_total", "Problems returned, by code", &["code"])),
             connections: register(registry, gauge("http_connections", "Open client connections")),
         }
     }

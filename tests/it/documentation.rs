@@ -95,6 +95,8 @@ async fn the_metrics_page_explains_every_metric_with_a_query() {
         connection.read_to_string(&mut response).expect("a response");
         assert!(response.starts_with("HTTP/1.1 20"), "{response}");
     }
+    // Problems are counted from the first one.
+    service.get("/nowhere");
     let service = RefCell::new(service);
     let read = || service.borrow_mut().get("/metrics").1;
     eventually("the book is followed", async || read().contains("orderbook_orders{")).await;

@@ -1,7 +1,5 @@
 //! Log lines of the binary, as a log collector receives them.
 
-use std::io::{Read, Write};
-
 use serde_json::Value;
 
 use crate::support::{Exposition, RedisServer, ServiceProcess};
@@ -78,17 +76,7 @@ fn a_stalled_log_reader_drops_lines_and_does_not_block_requests() {
     let redis = RedisServer::start();
     let mut service = ServiceProcess::start_on(&redis, &[("LOG_LEVEL", "debug")]);
     service.stall_output();
-    let mut connection = service.connect();
-    let mut chunk = vec![0; 64 << 10];
-    for _ in 0..200 {
-        connection.write_all("GET /nowhere HTTP/1.1\r\nhost: test\r\n\r\n".repeat(50).as_bytes()).expect("sent");
-        let mut responses = String::new();
-        while responses.matches("HTTP/1.1 404").count() < 50 {
-            let length = connection.read(&mut chunk).expect("a response in time");
-            assert!(length > 0, "the service closed the connection");
-            responses.push_str(&String::from_utf8_lossy(&chunk[..length]));
-        }
-    }
+    service.repeat("GET /nowhere HTTP/1.1\r\nhost: test\r\n\r\n", 10_000);
     let (_, scraped) = service.get("/metrics");
     let lost = Exposition::parse(&scraped).count("log_lines_dropped_total", &[]);
     assert!(lost > 0, "10,000 lines do not fit into the pipe and the queue");

@@ -23,7 +23,7 @@ async fn load(app: &TestApp, media_type: &str, body: impl Into<Body>) -> Reply {
 }
 
 /// A body whose pieces the test sends one by one.
-fn open_body() -> (mpsc::UnboundedSender<Result<Bytes, std::io::Error>>, Body) {
+pub fn open_body() -> (mpsc::UnboundedSender<Result<Bytes, std::io::Error>>, Body) {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     (sender, Body::from_stream(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx))))
 }

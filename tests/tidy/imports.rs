@@ -51,7 +51,19 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("deps", &["cached", "clock", "computed", "config", "events", "http", "lifecycle", "redis", "tape", "telemetry"]),
     ("cached", &["redis"]),
     ("computed", &[]),
-    ("events", &["clock", "config::FieldError", "config::Section", "config::value", "lua_scripts", "random", "redis"]),
+    (
+        "events",
+        &[
+            "clock",
+            "config::FieldError",
+            "config::Section",
+            "config::value",
+            "lifecycle::large_work",
+            "lua_scripts",
+            "random",
+            "redis",
+        ],
+    ),
     (
         "features",
         &[
@@ -86,8 +98,10 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "http::openapi_responses",
             "http::openapi_router",
             "http::fencing",
+            "http::gzipped",
             "http::idempotent_operation",
             "http::integer",
+            "http::json_lines",
             "http::layer",
             "http::lines",
             "http::negotiation",

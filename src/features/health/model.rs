@@ -5,22 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::lifecycle::{ComponentMember, Finding, TaskState};
+use crate::lifecycle::{ComponentMember, Finding, Status, TaskState};
 use crate::redis::RoleReport;
-
-/// The overall state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = HealthStatus)]
-pub(super) enum Status {
-    Ok,
-    /// Serving, but with reduced safety; the reasons say why.
-    Degraded,
-    /// Not serving.
-    Unavailable,
-    /// Shutting down: requests in flight are finished, new ones should go elsewhere.
-    Draining,
-}
 
 /// The short form.
 #[derive(Debug, Serialize, ToSchema)]

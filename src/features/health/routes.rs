@@ -3,10 +3,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::model::{Health, InfluxHealth, Readiness, Status};
+use super::model::{Health, InfluxHealth, Readiness};
 use super::service::HealthService;
 use crate::http::auth::{ADMIN, Visitor};
 use crate::http::extract::Json;
+use crate::lifecycle::Status;
 
 /// Get the service's status.
 ///

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::model::{Health, Readiness, Status};
+use super::model::{Health, Readiness};
 use crate::clock::UnixMillis;
 use crate::deps::Deps;
-use crate::lifecycle::{Condition, Finding};
+use crate::lifecycle::Status;
 use crate::redis::{Redis, RoleReport};
 
 /// Cheap to clone, as axum clones it for every request.
@@ -31,7 +31,7 @@ impl HealthService {
     }
 
     pub(super) fn health(&self) -> Health {
-        self.with_status(self.status(&self.reasons()))
+        self.with_status(self.deps.status(&self.deps.reasons()))
     }
 
     fn with_status(&self, status: Status) -> Health {
@@ -45,41 +45,17 @@ impl HealthService {
 
     /// `with_addresses` includes the addresses of Redis.
     pub(super) fn readiness(&self, with_addresses: bool) -> Readiness {
-        let reasons = self.reasons();
+        let reasons = self.deps.reasons();
         let report = |redis: &Redis| {
             let report = redis.report();
             if with_addresses { report } else { RoleReport { address: None, ..report } }
         };
         Readiness {
-            status: self.status(&reasons),
+            status: self.deps.status(&reasons),
             reasons,
             redis: self.deps.redis.distinct().map(report).collect(),
             parts: self.deps.component_health.members(),
             tasks: self.deps.tasks.states(),
-        }
-    }
-
-    fn reasons(&self) -> Vec<Finding> {
-        let mut reasons: Vec<Finding> =
-            self.deps.redis.distinct().flat_map(|redis| redis.report().conditions()).collect();
-        reasons.extend(self.deps.component_health.findings());
-        for (name, state) in self.deps.tasks.states() {
-            if let Some(error) = state.last_error {
-                reasons.push(Finding::degraded(format!("task `{name}`: {error}")));
-            }
-        }
-        reasons
-    }
-
-    fn status(&self, reasons: &[Finding]) -> Status {
-        if self.deps.phase.is_draining() {
-            Status::Draining
-        } else if reasons.iter().any(|reason| reason.condition == Condition::Down) {
-            Status::Unavailable
-        } else if reasons.is_empty() {
-            Status::Ok
-        } else {
-            Status::Degraded
         }
     }
 }

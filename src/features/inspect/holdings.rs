@@ -48,6 +48,7 @@ const BEGINNINGS: &[(&str, &str, bool)] = &[
     ("rate_limit:list:", "ratelimit", false),
     ("rate_limit:exceptions", "ratelimit", false),
     ("rate_limit:", "ratelimit", true),
+    ("replication:", "replication", true),
     ("energy:", "timeseries", false),
     ("market:price:", "timeseries", false),
     ("settlement:", "timeseries", false),
@@ -93,6 +94,9 @@ mod tests {
         ] {
             assert_eq!(holding(name).name, holding_name, "{name}");
         }
+        let listed: Vec<&str> = names().into_iter().collect();
+        let pattern = format!("^({})$", listed.join("|"));
+        assert!(include_str!("model.rs").contains(&pattern), "the document of the API names {pattern}");
         assert!(holding("lock:a").expires && !holding("lock:fence:{lock:a}").expires);
         assert_eq!((beginning("session:7"), beginning("secret")), ("session:*".to_owned(), "*".to_owned()));
     }

@@ -28,7 +28,10 @@ pub(super) struct HotKeysQuery {
     #[serde(default = "state")]
     #[param(required = false, value_type = String, pattern = "^(cache|state)$", default = "state")]
     pub role: Role,
-    /// Only keys of this capability.
+    /// Only keys of this capability; `other` belongs to none.
+    #[param(
+        pattern = "^(alerts|archive|cache|epoch|hosts|idempotency|inspect|json|locks|orderbook|other|pubsub|ratelimit|replication|streams|timeseries|trades|warming)$"
+    )]
     pub holding: Option<String>,
     /// The most keys.
     #[serde(default = "twenty")]

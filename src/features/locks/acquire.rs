@@ -15,7 +15,7 @@ use super::release_guard::{LeaseState, PendingLease, Release};
 use super::scripts::{AcquireOutcome, Ownership, QueueEntry};
 use super::service::LockService;
 use super::validity::RequestTime;
-use crate::redis::{FaultKind, Outcome, RedisFault};
+use crate::redis::{FaultKind, Outcome, RedisFault, durability};
 use crate::telemetry::episodes;
 
 impl LockService {
@@ -31,6 +31,7 @@ impl LockService {
     /// - [`LockError::TooManyWaiters`] if the queue is full; [`LockError::Interrupted`] if the replica stops.
     /// - [`LockError::TooLate`] if the round trip took the whole lease.
     /// - [`LockError::Unavailable`] if too few lock nodes agreed.
+    /// - [`LockError::NotReplicated`] if too few replicas had the lease; it was released.
     /// - [`LockError::Redis`] if Redis failed. A lease that may have been granted is released in the background.
     ///
     /// Source: Redis documentation, "Distributed Locks with Redis"; the queue is our own.
@@ -102,6 +103,13 @@ impl LockService {
         } else {
             self.acquire_from_queue(spec, &mut attempt).await
         };
+        let acquired = match acquired {
+            Ok(lease) if durability::is_unmet() => {
+                self.release_lease(lease).await;
+                Err(LockError::NotReplicated { resource: spec.resource.clone() })
+            }
+            other => other,
+        };
         attempt.finish(&acquired);
         acquired
     }
@@ -171,11 +179,15 @@ impl LockService {
     ) -> Result<(PendingLease, AcquireOutcome), LockError> {
         let (sender, receiver) = oneshot::channel();
         let (this, spec, entry) = (Arc::clone(self), spec.clone(), entry.cloned());
+        let attempt = durability::carry(async move { this.attempt_to_the_end(pending, &spec, entry.as_ref()).await });
         self.tasks.spawn_connection(async move {
             // If the receiver is gone, the pending lease is dropped here, after its state is known.
-            let _ = sender.send(this.attempt_to_the_end(pending, &spec, entry.as_ref()).await);
+            let _ = sender.send(attempt.await);
         });
-        receiver.await.unwrap_or_else(|_| Err(RedisFault::new(FaultKind::Internal, Outcome::Unknown).into()))
+        match receiver.await {
+            Ok(carried) => carried.learn(),
+            Err(_) => Err(RedisFault::new(FaultKind::Internal, Outcome::Unknown).into()),
+        }
     }
 
     async fn attempt_to_the_end(

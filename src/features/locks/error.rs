@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::model::{Resource, Votes};
 use crate::http::problem::{
-    FORBIDDEN, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, OVERLOADED, Problem, ProblemKind, UNAUTHENTICATED,
-    WRONG_TYPE,
+    FORBIDDEN, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, OVERLOADED, Problem, ProblemKind, REPLICATION_UNMET,
+    UNAUTHENTICATED, WRONG_TYPE,
 };
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -59,6 +59,8 @@ pub(super) enum LockError {
     Unavailable { resource: Resource, votes: Votes },
     #[error("Redis granted `{resource}`, but its response came when the lease was almost over")]
     TooLate { resource: Resource },
+    #[error("`{resource}` was granted and released again, because too few replicas had the lease in time")]
+    NotReplicated { resource: Resource },
     #[error("too many clients are waiting already")]
     TooManyWaiters,
     #[error("the replica is stopping")]
@@ -93,6 +95,7 @@ impl From<LockError> for Problem {
                 known(&LOCK_UNAVAILABLE).outcome(Outcome::Unknown).retry_after(Duration::from_secs(1))
             }
             LockError::TooLate { .. } => known(&LOCK_UNAVAILABLE).retry_after(Duration::from_secs(1)),
+            LockError::NotReplicated { .. } => known(&REPLICATION_UNMET).retry_after(Duration::from_secs(1)),
             LockError::TooManyWaiters => known(&TOO_MANY_WAITERS).retry_after(Duration::from_secs(1)),
             LockError::Interrupted => known(&WAIT_INTERRUPTED).retry_after(Duration::from_secs(1)),
             LockError::Invalid { field, rule } => Self::body_field(field, rule).outcome(Outcome::NotApplied),

@@ -175,8 +175,9 @@ impl LockIndex {
 
     async fn sweep(&self) -> Result<(), RedisFault> {
         loop {
-            let expired = self.redis.call(sweep_index(&self.key, &self.clock, GRACE, SWEEP_BATCH)).await?;
+            let (expired, held) = self.redis.call(sweep_index(&self.key, &self.clock, GRACE, SWEEP_BATCH)).await?;
             self.metrics.expired.inc_by(expired);
+            self.metrics.held_now.set(held);
             if expired < SWEEP_BATCH {
                 return Ok(());
             }

@@ -33,6 +33,8 @@ pub(super) struct LockMetrics {
     pub abandoned: IntCounter,
     pub waits: Histogram,
     pub waiting: IntGauge,
+    /// Locks that are held, at all replicas.
+    pub held_now: IntGauge,
 }
 
 impl LockMetrics {
@@ -66,6 +68,7 @@ impl LockMetrics {
             overlong: events.with_label_values(&["overlong"]),
             abandoned: events.with_label_values(&["abandoned"]),
             waits: waits.with_label_values::<&str>(&[]),
+            held_now: metrics.gauge("lock_held", "Locks that are held, at all replicas, as listed a second ago"),
             waiting: metrics.gauge("lock_waiting", "Clients that wait for a lock at this replica"),
         }
     }

@@ -339,8 +339,14 @@ pub(super) fn update_index(index: &Key, limit: usize, ttl: Duration, changes: &[
     changes.iter().fold(call, add).returns(Ok)
 }
 
-/// Removes up to `limit` leases that ended longer than `grace` ago from the index. Returns how many were removed.
-pub(super) fn sweep_index(index: &Key, clock: &Clock, grace: Duration, limit: u64) -> ScriptCall<u64, u64> {
+/// Removes up to `limit` leases that ended longer than `grace` ago from the index. Returns how many were removed, and how
+/// many leases have not ended.
+pub(super) fn sweep_index(
+    index: &Key,
+    clock: &Clock,
+    grace: Duration,
+    limit: u64,
+) -> ScriptCall<(u64, i64), (u64, i64)> {
     SWEEP_INDEX.write(&[index]).arg(clock.redis_arg()).arg(millis(grace)).arg(limit).returns(Ok)
 }
 

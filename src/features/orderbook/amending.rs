@@ -31,6 +31,7 @@ impl OrderBookService {
         request: &AmendRequest,
         version: Option<(u64, u64)>,
     ) -> Result<Order, BookError> {
+        let _timer = self.metrics.time("amend");
         let called =
             self.call(symbol, None, |target| self.amendment(symbol, target, actor, id, request, version)).await;
         let amended = called.and_then(|(rules, reply)| self.amended(id, &rules, &reply));

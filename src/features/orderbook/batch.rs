@@ -80,6 +80,7 @@ impl OrderBookService {
         actor: &Actor,
         request: BatchRequest,
     ) -> Result<BatchReply, BookError> {
+        let _timer = self.metrics.time("batch");
         let amend = request.amend.into_iter().map(|item| {
             Planned::of(item, |item| match item.order_id.clone() {
                 Some(id) => Ok((id, item)),
@@ -105,7 +106,7 @@ impl OrderBookService {
             builds.push(Box::new(move |target| self.amendment(symbol, target, actor, id, item, None)));
         }
         for order in place.iter().filter_map(Planned::runs) {
-            builds.push(Box::new(move |target| self.placement(symbol, target, order)));
+            builds.push(Box::new(move |target| Ok(scripts::place(target, self.placement(symbol, target, order)?))));
         }
         let (rules, results) = self.call_each(symbol, &builds).await?;
         drop(builds);

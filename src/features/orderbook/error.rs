@@ -32,7 +32,7 @@ problems! { PROBLEMS:
     BOOK_IS_LEVELS = "book-is-levels", CONFLICT, "The book has levels and no orders",
         "A book of the kind levels changes only by snapshots: PUT /orderbooks/{symbol}.";
     BOOK_MODE = "book-mode", CONFLICT, "The mode or the kind of the book does not permit this",
-        "Mode and kind of a book are fixed. Delete the book to create another one. A book of orders takes no snapshot of levels.";
+        "Mode and kind of a book are fixed. Delete the book to create another one. A book of orders takes a snapshot in NDJSON, one of levels takes JSON.";
     BOOK_IN_USE = "book-in-use", CONFLICT, "The book is not empty",
         "Decimals, tick_size and lot_size can change only while the book is empty. Cancel its orders first.";
     FILL_REFUSED = "fill-refused", CONFLICT, "A fill does not match the orders of the book",
@@ -120,6 +120,9 @@ pub(super) enum BookError {
     /// A field violates a rule.
     #[error("{} {rule}", pointer.trim_start_matches('/'))]
     Invalid { pointer: String, rule: String },
+    /// A streamed body ended early, or a line of it cannot be read.
+    #[error("{}", .0.text())]
+    Body(Box<Problem>),
     /// Orders expire faster than they are swept, or the rules change with every call.
     #[error("the book `{symbol}` changes too fast")]
     Unsettled { symbol: Symbol },
@@ -132,6 +135,19 @@ pub(super) enum BookError {
 impl BookError {
     pub(super) fn invalid(pointer: &str, rule: impl Into<String>) -> Self {
         Self::Invalid { pointer: pointer.to_owned(), rule: rule.into() }
+    }
+
+    /// The error of a line of a body, naming the field of the line.
+    pub(super) fn on_line(mut self, number: u64) -> Self {
+        if let Self::OffTick { pointer, .. }
+        | Self::OffLot { pointer, .. }
+        | Self::OutOfBand { pointer, .. }
+        | Self::OutOfRange { pointer, .. }
+        | Self::Invalid { pointer, .. } = &mut self
+        {
+            pointer.insert_str(0, &format!("/{number}"));
+        }
+        self
     }
 
     /// The problem of a route whose fields are query parameters.
@@ -153,6 +169,12 @@ impl BookError {
                 | Self::BookIsLevels { .. }
                 | Self::BookMode { .. }
         )
+    }
+}
+
+impl From<Problem> for BookError {
+    fn from(problem: Problem) -> Self {
+        Self::Body(problem.into())
     }
 }
 
@@ -185,6 +207,7 @@ impl From<BookError> for Problem {
             BookError::OutOfBand { pointer, rule } => number(&PRICE_OUT_OF_BAND, pointer, rule),
             BookError::OutOfRange { pointer, rule } => number(&QUANTITY_OUT_OF_RANGE, pointer, rule),
             BookError::Invalid { pointer, rule } => number(&INVALID_BODY, pointer, rule),
+            BookError::Body(problem) => problem.as_ref().clone().outcome(Outcome::NotApplied),
             BookError::Unsettled { .. } => known(&OVERLOADED).retry_after(Duration::from_secs(1)),
             BookError::Unreadable { .. } => Self::new(&INTERNAL).caused_by(error.clone()),
             BookError::Redis(fault) => Self::from(fault.clone()),

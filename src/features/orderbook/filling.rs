@@ -25,6 +25,7 @@ impl OrderBookService {
         fills: &[Fill],
         token: Option<FencingToken>,
     ) -> Result<FillsReply, BookError> {
+        let _timer = self.metrics.time("fill");
         self.require_fence(token)?;
         let mut trades = HashSet::new();
         for (at, fill) in fills.iter().enumerate() {

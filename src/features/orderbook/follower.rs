@@ -95,6 +95,7 @@ impl Follower {
                 if self.turn.is_none() {
                     self.followed.clear();
                     self.books.metrics.orders.reset();
+                    self.books.metrics.depth.iter().for_each(|side| side.set(0));
                 }
             }
             if self.turn.is_none() {
@@ -135,6 +136,7 @@ impl Follower {
         let states: Vec<_> = futures_util::stream::iter(sweeps).buffered(CONCURRENT).collect().await;
         let mut changed = Vec::new();
         let mut failure = Ok(());
+        let mut depth = [0, 0];
         for (at, (state, symbol)) in states.into_iter().zip(symbols).enumerate() {
             match state {
                 Ok(state) => {
@@ -147,6 +149,7 @@ impl Follower {
                     if book.described_at.is_none_or(|last| last.elapsed() >= METADATA_INTERVAL) {
                         book.is_due = true;
                     }
+                    depth = [depth[0] + state.number::<i64>(5), depth[1] + state.number::<i64>(6)];
                     if at < MEASURED {
                         let orders = self.books.metrics.orders.with_label_values(&[symbol.as_str()]);
                         orders.set(state.number(4));
@@ -159,6 +162,9 @@ impl Follower {
                 }
                 Err(error) => failure = Err(error),
             }
+        }
+        for (gauge, levels) in self.books.metrics.depth.iter().zip(depth) {
+            gauge.set(levels);
         }
         self.books.list(&changed).await?;
         failure

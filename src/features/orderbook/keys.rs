@@ -33,6 +33,9 @@ use crate::tape::{Symbol, tape_of};
 const HOURS: std::ops::RangeInclusive<i64> = -2..=1;
 const HOUR_MS: i64 = 3_600_000;
 
+/// The keys that a snapshot replaces, in the order of the scripts.
+const REPLACED: [&str; 7] = ["buy", "sell", "buy:levels", "sell:levels", "levels", "orders", "expiry"];
+
 /// The keys of one book.
 #[derive(Clone, Debug)]
 pub(super) struct BookKeys<'a> {
@@ -54,9 +57,8 @@ impl<'a> BookKeys<'a> {
 
     /// The keys with which every script of a book begins, in their order.
     pub(super) fn book(&self) -> Vec<Key> {
-        const PARTS: [&str; 9] =
-            ["state", "buy", "sell", "buy:levels", "sell:levels", "levels", "orders", "expiry", "deltas"];
-        let mut keys: Vec<Key> = PARTS.iter().map(|name| self.part(name)).collect();
+        let names = [&["state"], REPLACED.as_slice(), &["deltas"]].concat();
+        let mut keys: Vec<Key> = names.iter().map(|name| self.part(name)).collect();
         keys.extend(self.hours("done"));
         keys
     }
@@ -70,9 +72,14 @@ impl<'a> BookKeys<'a> {
         self.hours("fills").collect()
     }
 
-    /// The keys of a snapshot that is being written: its name, and what replaces the keys of the book.
+    /// The keys of a snapshot that is being written: its progress, and what replaces the keys of the book.
     pub(super) fn staged(&self) -> Vec<Key> {
-        ["next:name", "next:buy:levels", "next:sell:levels", "next:levels"].iter().map(|name| self.part(name)).collect()
+        let parts = REPLACED.iter().map(|name| self.part(format_args!("next:{name}")));
+        std::iter::once(self.part("next:progress")).chain(parts).collect()
+    }
+
+    pub(super) fn staged_orders(&self) -> Key {
+        self.part("next:orders")
     }
 
     /// Every key that DELETE removes, the state first.

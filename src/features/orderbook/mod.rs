@@ -5,7 +5,7 @@
 //! - `model.rs`, `identifier.rs`: requests and responses; `routes/`: the HTTP operations; `actor.rs`: for whom a caller acts.
 //! - `service.rs`: how every operation calls the scripts of a book. `placing.rs`: place, read, cancel. `amending.rs`: amend, and
 //!   cancel the orders of an owner. `batch.rs`. `listing.rs`: pages of orders. `filling.rs`: fills of the matching engine.
-//!   `snapshots.rs`: snapshots of levels. `state.rs`, `views.rs`: the best levels. `deltas.rs`: what changes, with long polling.
+//!   `snapshots.rs`: snapshots of levels and of orders. `state.rs`, `views.rs`: the best levels. `deltas.rs`: what changes, with long polling.
 //! - `rules.rs`: how the numbers of a book are read and printed. `record.rs`: orders as Redis keeps them. `checksum.rs`.
 //! - `directory.rs`: the list of books. `follower.rs`: ends expired orders and publishes changes, as `messages.rs` words them.
 //! - `scripts.rs`, `keys.rs`, `config.rs`, `error.rs`, `metrics.rs`.
@@ -144,14 +144,15 @@ pub static FEATURE: Feature = Feature {
             MATCHING,
             &[&error::FILL_REFUSED],
         ]),
-        Access::scoped("PUT", "/orderbooks/{symbol}", MATCH).fenced().problems(&[
+        Access::scoped("PUT", "/orderbooks/{symbol}", MATCH).fenced().heavy().streaming().problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
             BOOK,
+            ORDERS,
             NUMBERS,
             MATCHING,
-            &[&error::STALE_SNAPSHOT, &error::BOOK_MODE],
+            &[&error::STALE_SNAPSHOT, &error::BOOK_MODE, &error::BOOK_FULL, &error::OWNER_FULL],
         ]),
         Access::scoped("GET", "/orderbooks/{symbol}/deltas", MARKET).waiting().problems(&[
             CALLER,
@@ -166,7 +167,7 @@ pub static FEATURE: Feature = Feature {
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let books = OrderBookService::new(deps, deps.config.section()?);
+    let books = OrderBookService::new(deps, deps.config.section()?, &deps.config.section()?);
     computed::provide(&deps.computed, &books);
     let follower = Follower::new(Arc::clone(&books), deps.events.clone());
     deps.tasks.plan("orderbook.follow", |stop| follower.run(stop));

@@ -10,7 +10,7 @@ use super::identifier::{Identifier, Owner};
 use super::model::{Order, OrderRequest, OrderStatus, PlacedOrder};
 use super::record::{OrderRecord, rest, word};
 use super::rules::{Kind, Rules};
-use super::scripts::{self, BookCall, Placement, Reply, Target};
+use super::scripts::{self, Placement, Reply, Target};
 use super::service::OrderBookService;
 use crate::tape::Symbol;
 
@@ -60,20 +60,22 @@ impl OrderBookService {
         actor: &Actor,
         request: OrderRequest,
     ) -> Result<PlacedOrder, BookError> {
+        let _timer = self.metrics.time("place");
         let order = NewOrder::new(symbol, actor, request)?;
-        let called = self.call(symbol, None, |target| self.placement(symbol, target, &order)).await;
+        let place = |target: &Target<'_>| Ok(scripts::place(target, self.placement(symbol, target, &order)?));
+        let called = self.call(symbol, None, place).await;
         let placed = called.and_then(|(rules, reply)| self.placed(&order.id, &rules, &reply));
         self.metrics.count("place", &placed);
         placed
     }
 
-    /// The script call that places an order.
-    pub(super) fn placement(
+    /// An order as scripts store it.
+    pub(super) fn placement<'a>(
         &self,
         symbol: &Symbol,
         target: &Target<'_>,
-        order: &NewOrder,
-    ) -> Result<BookCall, BookError> {
+        order: &'a NewOrder,
+    ) -> Result<Placement<'a>, BookError> {
         require_orders(symbol, target.rules)?;
         let request = &order.request;
         let ticks = target.rules.price("/price", &request.price)?;
@@ -82,12 +84,12 @@ impl OrderBookService {
         let rest = rest(request.client_order_id.as_ref(), request.epoch_number, request.metadata.as_ref());
         let side = request.side.letter();
         let content = format!("{side} {ticks} {quantity} {owner} {:?} {rest}", request.expires_at);
-        let placement = Placement {
+        Ok(Placement {
             id: order.id.as_str(),
             side,
             ticks,
             quantity,
-            owner: &owner,
+            owner,
             owner_key: target.keys.owner(&order.owner),
             expires_at: request.expires_at,
             default_life: self.config.order_life.as_millis(),
@@ -96,8 +98,7 @@ impl OrderBookService {
             rest,
             max_orders: self.config.max_orders,
             max_own: self.config.max_orders_per_owner,
-        };
-        Ok(scripts::place(target, placement))
+        })
     }
 
     /// The result of `place.lua`.
@@ -123,7 +124,10 @@ impl OrderBookService {
             },
             "expires" => {
                 let (now, life) = (reply.number::<u64>(0), self.config.max_order_life);
-                BookError::invalid("/expires_at", format!("must be after now, {now}, by at most {life}"))
+                BookError::invalid(
+                    "/expires_at",
+                    format!("must be after now, {now}, and at most {life} after the order is placed"),
+                )
             }
             other => BookError::Unreadable { what: format!("reply `{other}`") },
         }
@@ -154,6 +158,7 @@ impl OrderBookService {
     /// # Errors
     /// [`BookError::OrderNotFound`], or [`BookError::OrderEnded`] if it was filled or expired before.
     pub(super) async fn cancel(&self, symbol: &Symbol, actor: &Actor, id: &Identifier) -> Result<Order, BookError> {
+        let _timer = self.metrics.time("cancel");
         let owner = actor.limit();
         let called = self
             .call(symbol, None, |target| {

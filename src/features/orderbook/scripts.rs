@@ -21,7 +21,7 @@ lua_scripts! {
     FILLS = "orderbook/fills.lua" after "orderbook/book.lua";
     CANCEL_OWNER = "orderbook/cancel_owner.lua" after "orderbook/book.lua";
     CHANGES = "orderbook/changes.lua" after "orderbook/book.lua";
-    REPLACE_LEVELS = "orderbook/replace_levels.lua" after "orderbook/book.lua";
+    REPLACE = "orderbook/replace.lua" after "orderbook/book.lua";
 }
 
 /// The reply of a script of a book.
@@ -114,7 +114,7 @@ pub(super) struct Placement<'a> {
     pub ticks: i64,
     pub quantity: i128,
     /// Escaped.
-    pub owner: &'a str,
+    pub owner: String,
     pub owner_key: Key,
     pub expires_at: Option<u64>,
     /// Lives in milliseconds.
@@ -126,15 +126,22 @@ pub(super) struct Placement<'a> {
     pub max_own: usize,
 }
 
+impl Placement<'_> {
+    fn expiry(&self) -> String {
+        self.expires_at.map(|at| at.to_string()).unwrap_or_default()
+    }
+}
+
 pub(super) fn place(target: &Target<'_>, order: Placement<'_>) -> BookCall {
+    let expiry = order.expiry();
     target
-        .call(&PLACE, &[order.owner_key])
+        .call(&PLACE, &[order.owner_key, target.keys.staged_orders()])
         .arg(order.id)
         .arg(order.side)
         .arg(order.ticks)
         .arg(thirty_digits(order.quantity))
         .arg(order.owner)
-        .arg(order.expires_at.map(|at| at.to_string()).unwrap_or_default())
+        .arg(expiry)
         .arg(order.default_life)
         .arg(order.longest_life)
         .arg(order.digest)
@@ -256,28 +263,55 @@ pub(super) fn fills(target: &Target<'_>, fills: &[FillCall<'_>]) -> BookCall {
 
 /// `owner` is escaped; `side` is a letter, or empty for both.
 pub(super) fn cancel_owner(target: &Target<'_>, owner_key: Key, owner: &str, side: &str) -> BookCall {
-    target.call(&CANCEL_OWNER, &[owner_key]).arg(owner).arg(side).returns(reply)
+    target.call(&CANCEL_OWNER, &[owner_key, target.keys.staged_orders()]).arg(owner).arg(side).returns(reply)
 }
 
 pub(super) fn changes(target: &Target<'_>, after: u64, limit: usize, for_events: bool) -> BookCall {
     target.read(&CHANGES, &[]).arg(after).arg(limit).arg(u8::from(for_events)).returns(reply)
 }
 
-/// A part of a snapshot of levels.
+/// A part of a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SnapshotPart<'a> {
     /// Names the snapshot.
     pub name: &'a str,
-    pub part: &'static str,
+    /// The levels or orders of the parts before.
+    pub before: usize,
+    pub is_last: bool,
     pub as_of: Option<u64>,
     pub source: Option<u64>,
-    /// Each as `<b|s><ticks>` and `<quantity> <orders>`.
-    pub levels: &'a [(String, String)],
 }
 
-pub(super) fn replace_levels(target: &Target<'_>, part: SnapshotPart<'_>) -> BookCall {
-    let text = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let call = target.call(&REPLACE_LEVELS, &target.keys.staged());
-    let call = call.arg(part.name).arg(part.part).arg(text(part.as_of)).arg(text(part.source));
-    part.levels.iter().fold(call, |call, (name, total)| call.arg(name).arg(total)).returns(reply)
+impl SnapshotPart<'_> {
+    fn call(&self, target: &Target<'_>, owners: Vec<Key>, limits: [u64; 3]) -> Binding {
+        let text = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let keys = [target.keys.staged(), owners].concat();
+        let call = target.call(&REPLACE, &keys).arg(self.name).arg(self.before).arg(u8::from(self.is_last));
+        let call = call.arg(text(self.as_of)).arg(text(self.source));
+        limits.into_iter().fold(call, Binding::arg)
+    }
+}
+
+/// Each level is `<b|s><ticks>` and `<quantity> <orders>`.
+pub(super) fn replace_levels(target: &Target<'_>, part: SnapshotPart<'_>, levels: &[(String, String)]) -> BookCall {
+    let call = part.call(target, Vec::new(), [0; 3]);
+    levels.iter().fold(call, |call, (name, total)| call.arg(name).arg(total)).returns(reply)
+}
+
+/// `orders` share their limits.
+pub(super) fn replace_orders(target: &Target<'_>, part: SnapshotPart<'_>, orders: &[Placement<'_>]) -> BookCall {
+    let mut owners: Vec<&Key> = orders.iter().map(|order| &order.owner_key).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    let limits = orders.first().map_or([0; 3], |order| {
+        [order.default_life, order.longest_life, u64::try_from(order.max_own).unwrap_or(u64::MAX)]
+    });
+    let call = part.call(target, owners.iter().copied().cloned().collect(), limits);
+    let call = orders.iter().fold(call, |call, order| {
+        // From 1, as in Lua.
+        let owner = owners.partition_point(|key| **key < order.owner_key) + 1;
+        let call = call.arg(order.id).arg(order.side).arg(order.ticks).arg(thirty_digits(order.quantity));
+        call.arg(&order.owner).arg(owner).arg(order.expiry()).arg(&order.digest).arg(&order.rest)
+    });
+    call.returns(reply)
 }

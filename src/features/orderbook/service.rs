@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::config::OrderBookConfig;
 use super::error::BookError;
@@ -11,6 +12,7 @@ use super::rules::{BookSettings, Rules};
 use super::scripts::{self, BookCall, Reply, Target};
 use super::state::SharedViews;
 use crate::clock::Clock;
+use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::events::Movements;
 use crate::lifecycle::{Phase, Tasks};
@@ -34,6 +36,9 @@ pub(super) struct OrderBookService {
     pub tapes: Listing,
     pub phase: Phase,
     pub tasks: Tasks,
+    /// The most bytes of a JSON snapshot, and the longest pause in a streamed one.
+    pub body_limit: usize,
+    pub body_idle: Duration,
     /// The rules of books as this replica knows them. Scripts refuse calls with other rules than those of the book.
     known: RwLock<HashMap<Symbol, Arc<Rules>>>,
 }
@@ -47,7 +52,7 @@ pub(super) enum SettingsChange {
 }
 
 impl OrderBookService {
-    pub(super) fn new(deps: &Deps, config: OrderBookConfig) -> Arc<Self> {
+    pub(super) fn new(deps: &Deps, config: OrderBookConfig, http: &HttpConfig) -> Arc<Self> {
         let redis = deps.redis.state.clone();
         let (movements, subscriptions) = Movements::new();
         let (listening, connection) = (Arc::clone(&movements), redis.clone());
@@ -62,6 +67,8 @@ impl OrderBookService {
             tapes: Listing::new(&deps.redis.state, &deps.clock),
             phase: deps.phase.clone(),
             tasks: deps.tasks.clone(),
+            body_limit: http.body_limit.as_usize(),
+            body_idle: http.body_idle_timeout.duration(),
             known: RwLock::default(),
         })
     }

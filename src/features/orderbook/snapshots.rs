@@ -1,20 +1,32 @@
-//! Snapshots that replace the levels of a book.
+//! Snapshots that replace the levels of a book, or its orders.
 
 use std::collections::HashSet;
 
+use super::actor::Actor;
 use super::error::BookError;
-use super::model::{BookReplaced, BookSnapshot, SnapshotLevel};
+use super::model::{BookReplaced, BookSnapshot, OrderRequest, SnapshotLevel};
+use super::placing::{NewOrder, require_orders};
 use super::rules::{Kind, Rules, Side};
-use super::scripts::{self, SnapshotPart, thirty_digits};
+use super::scripts::{self, Reply, SnapshotPart, thirty_digits};
 use super::service::OrderBookService;
+use crate::http::json_lines::JsonLines;
 use crate::random;
 use crate::redis::FencingToken;
 use crate::tape::Symbol;
 
-/// The levels of one script call: 1 ms of Redis's time.
-const PART: usize = 500;
+/// The levels and the orders of one script call: 1 ms of Redis's time.
+const LEVELS: usize = 500;
+const ORDERS: usize = 100;
 /// The most orders of a level.
 const MAX_COUNT: u64 = 1_000_000;
+
+/// A snapshot whose parts are being stored.
+struct Snapshot<'a> {
+    symbol: &'a Symbol,
+    name: String,
+    source: Option<u64>,
+    token: Option<FencingToken>,
+}
 
 impl OrderBookService {
     /// Replaces all levels of a book. Readers see the old levels until the last part is stored.
@@ -22,50 +34,128 @@ impl OrderBookService {
     /// # Errors
     /// [`BookError::StaleSnapshot`] if the book has a newer one, or another one has begun; [`BookError::FenceRequired`]; an
     /// invalid level. The book is unchanged then.
-    pub(super) async fn replace(
+    pub(super) async fn replace_levels(
         &self,
         symbol: &Symbol,
         snapshot: &BookSnapshot,
         token: Option<FencingToken>,
     ) -> Result<BookReplaced, BookError> {
-        self.require_fence(token)?;
-        let name = random::unique_text();
-        let replaced = self.replace_by_parts(symbol, snapshot, &name, token).await;
+        let _timer = self.metrics.time("replace");
+        let source = snapshot.source_sequence;
+        let stored = Snapshot { symbol, name: random::unique_text(), source, token };
+        let replaced = self.store_levels(&stored, snapshot).await;
         self.metrics.count("replace", &replaced);
         replaced
     }
 
-    async fn replace_by_parts(
+    /// Replaces all orders of a book, each by its line; orders of one price match in the order of the lines. The book is
+    /// unchanged until the last part is stored. `source` is the sender's sequence.
+    ///
+    /// # Errors
+    /// Those of [`OrderBookService::replace_levels`], an invalid line, [`BookError::BookFull`] and [`BookError::OwnerFull`].
+    /// The book is unchanged then.
+    pub(super) async fn replace_orders(
         &self,
         symbol: &Symbol,
-        snapshot: &BookSnapshot,
-        name: &str,
+        actor: &Actor,
+        lines: JsonLines,
+        source: Option<u64>,
         token: Option<FencingToken>,
     ) -> Result<BookReplaced, BookError> {
-        let parts = (snapshot.bids.len() + snapshot.asks.len()).div_ceil(PART).max(1);
+        let stored = Snapshot { symbol, name: random::unique_text(), source, token };
+        let replaced = self.store_orders(&stored, actor, lines).await;
+        self.metrics.count("replace", &replaced);
+        replaced
+    }
+
+    async fn store_levels(&self, stored: &Snapshot<'_>, snapshot: &BookSnapshot) -> Result<BookReplaced, BookError> {
+        self.require_fence(stored.token)?;
+        let parts = (snapshot.bids.len() + snapshot.asks.len()).div_ceil(LEVELS).max(1);
         for at in 0..parts {
-            let part = match (at, at + 1 == parts) {
-                (0, true) => "only",
-                (0, false) => "first",
-                (_, true) => "last",
-                (_, false) => "middle",
-            };
+            let (name, as_of, source) = (&stored.name, snapshot.as_of, stored.source);
+            let part = SnapshotPart { name, before: at * LEVELS, is_last: at + 1 == parts, as_of, source };
             let (_, reply) = self
-                .call(symbol, token, |target| {
-                    let levels = levels(symbol, target.rules, snapshot)?;
-                    let levels = levels.chunks(PART).nth(at).unwrap_or_default();
-                    let (as_of, source) = (snapshot.as_of, snapshot.source_sequence);
-                    Ok(scripts::replace_levels(target, SnapshotPart { name, part, as_of, source, levels }))
+                .call(stored.symbol, stored.token, |target| {
+                    let levels = levels(stored.symbol, target.rules, snapshot)?;
+                    Ok(scripts::replace_levels(target, part, levels.chunks(LEVELS).nth(at).unwrap_or_default()))
                 })
                 .await?;
-            match reply.status.as_str() {
-                "staged" => {}
-                "replaced" => return Ok(BookReplaced { generation: reply.number(0), sequence: reply.number(1) }),
-                "stale" => return Err(BookError::StaleSnapshot { last: reply.word(0).to_owned() }),
-                _ => return Err(BookError::StaleSnapshot { last: "a snapshot that began later".to_owned() }),
+            if let Some(replaced) = replaced(&reply)? {
+                return Ok(replaced);
             }
         }
         Err(BookError::Unreadable { what: "reply to a snapshot".to_owned() })
+    }
+
+    async fn store_orders(
+        &self,
+        stored: &Snapshot<'_>,
+        actor: &Actor,
+        mut lines: JsonLines,
+    ) -> Result<BookReplaced, BookError> {
+        self.require_fence(stored.token)?;
+        require_orders(stored.symbol, &*self.read_rules(stored.symbol).await?)?;
+        let (mut before, mut orders) = (0, Vec::with_capacity(ORDERS));
+        loop {
+            let line = lines.next::<OrderRequest>().await?;
+            let is_last = line.is_none();
+            if let Some((number, request)) = line {
+                let order = NewOrder::new(stored.symbol, actor, request).map_err(|error| error.on_line(number))?;
+                orders.push((number, order));
+                if before + orders.len() > self.config.max_orders {
+                    return Err(BookError::BookFull { limit: self.config.max_orders });
+                }
+                if orders.len() < ORDERS {
+                    continue;
+                }
+            }
+            if let Some(replaced) = self.store_part(stored, before, &orders, is_last).await? {
+                return Ok(replaced);
+            }
+            before += orders.len();
+            orders.clear();
+        }
+    }
+
+    /// Stores a part of the orders, each with its line. Returns the result after the last part.
+    async fn store_part(
+        &self,
+        stored: &Snapshot<'_>,
+        before: usize,
+        orders: &[(u64, NewOrder)],
+        is_last: bool,
+    ) -> Result<Option<BookReplaced>, BookError> {
+        let part = SnapshotPart { name: &stored.name, before, is_last, as_of: None, source: stored.source };
+        let (_, reply) = self
+            .call(stored.symbol, stored.token, |target| {
+                let mut placements = Vec::with_capacity(orders.len());
+                for (number, order) in orders {
+                    let placement = self.placement(stored.symbol, target, order);
+                    placements.push(placement.map_err(|error| error.on_line(*number))?);
+                }
+                Ok(scripts::replace_orders(target, part, &placements))
+            })
+            .await?;
+        let number = orders.get(reply.number::<usize>(1)).map_or(0, |(number, _)| *number);
+        match reply.status.as_str() {
+            "repeated" => Err(BookError::invalid("/order_id", "must not be repeated").on_line(number)),
+            "owner-full" => Err(BookError::OwnerFull { limit: self.config.max_orders_per_owner }),
+            "overflow" | "expires" => Err(self.refused(&reply).on_line(number)),
+            _ => replaced(&reply),
+        }
+    }
+}
+
+/// The result of `replace.lua`; `None` if the snapshot has further parts.
+fn replaced(reply: &Reply) -> Result<Option<BookReplaced>, BookError> {
+    match reply.status.as_str() {
+        "staged" => Ok(None),
+        "replaced" => {
+            let [generation, sequence, orders] = [reply.number(0), reply.number(1), reply.number(2)];
+            Ok(Some(BookReplaced { generation, sequence, orders }))
+        }
+        "stale" => Err(BookError::StaleSnapshot { last: reply.word(0).to_owned() }),
+        _ => Err(BookError::StaleSnapshot { last: "a snapshot that began later".to_owned() }),
     }
 }
 

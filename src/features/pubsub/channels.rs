@@ -265,12 +265,23 @@ impl Channels {
             self.metrics.foreign.inc();
             return;
         };
-        if channel.accept(Arc::new(delivery)) == Accepted::Hole {
+        if channel.accept(Arc::new(delivery.received_now())) == Accepted::Hole {
             self.metrics.holes.inc();
             self.request_load(channel);
         }
         if self.rings.is_exceeded() {
             self.empty_rings();
+        }
+    }
+
+    /// Measures how long a message took to a subscription that began at `since`. Repetitions of older messages say nothing
+    /// about the delivery.
+    pub(super) fn measure(&self, messages: &[Arc<Delivery>], since: Instant) {
+        let live = messages.iter().filter(|delivery| delivery.received.is_some_and(|at| at >= since));
+        let now = self.clock.now();
+        for delivery in live {
+            let age = u64::try_from(now.saturating_sub(delivery.timestamp)).unwrap_or_default();
+            self.metrics.delivery.observe(Duration::from_millis(age).as_secs_f64());
         }
     }
 

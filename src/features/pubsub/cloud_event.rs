@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::error::PubSubError;
 use super::event_types::EventData;
-use super::model::{PublishRequest, StoredMessage, is_message_type, is_short};
-use crate::events::TagMap;
+use super::model::{PublishRequest, StoredMessage};
+use crate::events::{TagMap, is_message_type, is_short};
 
 /// The media type of one event in structured mode.
 pub(super) const CLOUD_EVENT: &str = "application/cloudevents+json";
@@ -86,7 +86,7 @@ impl CloudEvent {
     }
 }
 
-/// A message of the history as a `CloudEvent`. Offset, epoch and version are extension attributes.
+/// A stored message as a `CloudEvent`. Offset, epoch and version are extension attributes.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChannelStoredCloudEvent)]
 pub(super) struct StoredCloudEvent {
@@ -111,6 +111,13 @@ pub(super) struct StoredCloudEvent {
     offset: String,
     epoch: String,
     version: String,
+}
+
+impl StoredCloudEvent {
+    /// Reads the JSON of a message; `None` if another program published something else.
+    pub(super) fn parse(message: &str) -> Option<Self> {
+        serde_json::from_str::<StoredMessage>(message).ok().map(Self::from)
+    }
 }
 
 impl From<StoredMessage> for StoredCloudEvent {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
@@ -32,6 +33,8 @@ pub(super) struct Delivery {
     pub epoch: Box<str>,
     /// Unix milliseconds.
     pub timestamp: i64,
+    /// When this replica received it; `None` if it was read from the log.
+    pub received: Option<Instant>,
     pub key: Option<Box<str>>,
     pub message_type: Box<str>,
     pub tags: TagMap,
@@ -72,7 +75,14 @@ impl Delivery {
         let (offset, epoch, timestamp) = (members.offset, members.epoch.into(), members.timestamp);
         let (message_type, tags) = (members.message_type.into(), members.tags);
         let (native, sse, centrifugo) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Some(Self { offset, epoch, timestamp, key, message_type, tags, text, data, native, sse, centrifugo })
+        let received = None;
+        Some(Self { offset, epoch, timestamp, received, key, message_type, tags, text, data, native, sse, centrifugo })
+    }
+
+    /// Notes that the message has just been published.
+    pub(super) fn received_now(mut self) -> Self {
+        self.received = Some(Instant::now());
+        self
     }
 
     /// The JSON of the message.

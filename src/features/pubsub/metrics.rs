@@ -1,10 +1,12 @@
 //! The metrics of real-time channels.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::telemetry::metrics::Metrics;
 
 const GAP_REASONS: [&str; 2] = ["epoch", "trimmed"];
+/// Seconds. The times of messages are whole milliseconds; a message is late after 50 of them.
+const DELIVERY_BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 const TRANSPORTS: &[&str] = &["websocket", "centrifugo", "sse"];
 
 /// Handles of the metrics, looked up once.
@@ -19,6 +21,10 @@ pub(super) struct PubSubMetrics {
     pub subscriptions: IntGauge,
     pub channels: IntGauge,
     pub ring_bytes: IntGauge,
+    /// From the publication of a message to its delivery to a client that was subscribed then, seconds.
+    pub delivery: Histogram,
+    /// Frames that are being written to sockets, bytes.
+    pub backlog: IntGauge,
     /// By reason.
     pub gaps: IntCounterVec,
     pub skipped: IntCounter,
@@ -38,7 +44,15 @@ impl PubSubMetrics {
     /// `namespaces` are the patterns of the configuration.
     pub(super) fn new<'a>(metrics: &Metrics, namespaces: impl Iterator<Item = &'a str>) -> Self {
         let single = |name: &str, help: &str| metrics.counter(name, help, &[]).with_label_values::<&str>(&[]);
+        let delivery = metrics.histogram_in(
+            "pubsub_delivery_seconds",
+            "Time from the publication of a message to its delivery, for clients that were subscribed and receive all",
+            &[],
+            DELIVERY_BUCKETS,
+        );
         let created = Self {
+            delivery: delivery.with_label_values::<&str>(&[]),
+            backlog: metrics.gauge("pubsub_backlog_bytes", "Frames that wait until WebSocket clients read them"),
             published: metrics.counter(
                 "pubsub_published_total",
                 "Messages by namespace and outcome: published, duplicate, superseded, refused, failed",

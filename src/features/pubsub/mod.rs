@@ -57,6 +57,7 @@ mod subscription;
 mod websocket;
 
 pub use asyncapi::describe_channels;
+pub use ring::IGNORES_HOLES;
 
 use super::feature::{Feature, StartError};
 use crate::config::http::HttpConfig;

@@ -8,7 +8,7 @@ use super::delivery::Position;
 use super::error::PubSubError;
 use super::event_types::EventData;
 use crate::clock::UnixMillis;
-use crate::events::{ChannelName, Member, Message, Published, TagMap};
+use crate::events::{ChannelName, Member, Message, Published, TagMap, is_message_type, is_short, on_one_line};
 use crate::http::batch_item::BatchItem;
 use crate::http::integer;
 use crate::http::portable_json::is_portable;
@@ -111,34 +111,17 @@ impl PublishRequest {
         if !is_portable(self.data.get().as_bytes()) {
             return Err(PubSubError::invalid("/data", "must be JSON that every parser reads alike"));
         }
-        // Line breaks between JSON's tokens mean nothing, but separate the lines of some transports.
-        let data = if self.data.get().contains(['\n', '\r']) {
-            let one_line = RawValue::from_string(self.data.get().replace(['\n', '\r'], " "));
-            one_line.map_err(|error| PubSubError::invalid("/data", error.to_string()))?
-        } else {
-            self.data
-        };
         Ok(Message {
             may_be_repeated: self.id.is_some(),
             id: self.id.unwrap_or_else(random::unique_text),
             message_type: self.message_type,
             version: self.version.unwrap_or_else(|| "1.0".to_owned()),
-            data,
+            data: on_one_line(self.data),
             key: self.key,
             tags: self.tags,
             revision: self.revision,
         })
     }
-}
-
-pub(super) fn is_message_type(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
-}
-
-/// Whether a text has 1 to `limit` bytes and no control characters.
-pub(super) fn is_short(text: &str, limit: usize) -> bool {
-    (1..=limit).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// A published message.

@@ -108,6 +108,19 @@ impl PubSubService {
         }
     }
 
+    /// The rules of a channel, if the caller may read it and its token is not revoked.
+    ///
+    /// # Errors
+    /// Those of [`PubSubService::require`], or [`PubSubError::Revoked`].
+    pub(super) async fn admit_reader(
+        &self,
+        caller: Option<&Principal>,
+        channel: &ChannelName,
+    ) -> Result<Arc<Namespace>, PubSubError> {
+        self.refuse_revoked(caller).await?;
+        self.require(caller, Verb::Subscribe, channel)
+    }
+
     /// Checks a message before it is published.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgr
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use futures_util::SinkExt;
+use prometheus::IntGauge;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -288,6 +289,9 @@ impl<P: Protocol> Connection<P> {
 
     /// Sends frames in one write if they fit. Returns false if the client does not read them in time, or is gone.
     async fn send(&mut self, frames: impl Iterator<Item = Utf8Bytes>) -> bool {
+        let frames: Vec<_> = frames.collect();
+        let bytes = frames.iter().map(|frame| frame.len()).sum();
+        let _backlog = Backlog::add(&self.session.pubsub.metrics.backlog, bytes);
         let send = async {
             for frame in frames {
                 self.socket.feed(Message::Text(frame)).await?;
@@ -295,5 +299,22 @@ impl<P: Protocol> Connection<P> {
             self.socket.flush().await
         };
         matches!(tokio::time::timeout(PATIENCE, send).await, Ok(Ok(())))
+    }
+}
+
+/// Bytes in the backlog until they are written, or the connection is given up.
+struct Backlog(IntGauge, i64);
+
+impl Backlog {
+    fn add(gauge: &IntGauge, bytes: usize) -> Self {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        gauge.add(bytes);
+        Self(gauge.clone(), bytes)
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        self.0.sub(self.1);
     }
 }

@@ -19,6 +19,7 @@ use serde_json::json;
 use utoipa::IntoParams;
 
 use super::access::Verb;
+use super::cloud_event::{CLOUD_EVENT, StoredCloudEvent};
 use super::delivery::{Delivery, Position};
 use super::model::parse_position;
 use super::service::PubSubService;
@@ -27,6 +28,7 @@ use super::subscription::{Delivering, Event};
 use crate::events::ChannelName;
 use crate::http::auth::{Caller, check_origin};
 use crate::http::extract::OpenConnection;
+use crate::http::negotiation::preferred;
 use crate::http::problem::Problem;
 use crate::http::reply::event_stream;
 use crate::random;
@@ -72,6 +74,8 @@ struct StreamQuery {
 /// receives what it missed. The event type is that of the message if the stream has one channel, and `message` otherwise. An
 /// event `gap` tells of messages that are lost, `stale` and `fresh` that messages may be late, and `expired` that the
 /// credential has ended.
+///
+/// With `Accept: application/cloudevents+json`, the data of each message is a `CloudEvent`, as in the history.
 #[utoipa::path(get, path = "/pubsub/sse", tag = "pubsub", operation_id = "stream_channel_events",
     params(StreamParams,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client received")),
@@ -98,7 +102,12 @@ pub(super) async fn stream_events(
         pubsub.require(session.principal(), Verb::Subscribe, channel)?;
     }
     let mut text = format!("retry: {}\n\n", retry_ms());
-    let mut stream = EventWriter { session, positions: BTreeMap::new(), is_single: query.channels.len() == 1 };
+    let mut stream = EventWriter {
+        session,
+        positions: BTreeMap::new(),
+        is_single: query.channels.len() == 1,
+        writes_cloud_events: preferred(&headers, &["text/event-stream", CLOUD_EVENT]) == CLOUD_EVENT,
+    };
     for channel in &query.channels {
         let delivering =
             Delivering { interval: query.interval, latest_only: query.latest_only, ..Delivering::default() };
@@ -138,6 +147,7 @@ struct EventWriter {
     session: Session,
     positions: BTreeMap<ChannelName, Position>,
     is_single: bool,
+    writes_cloud_events: bool,
 }
 
 struct StreamState {
@@ -223,7 +233,7 @@ impl EventWriter {
     }
 
     fn write_message(&mut self, text: &mut String, channel: &ChannelName, delivery: &Delivery) {
-        if self.is_single {
+        if self.is_single && !self.writes_cloud_events {
             let encoded = delivery.sse(|delivery| {
                 let id = event_id([(channel, &delivery.position())]);
                 format!("id: {id}\nevent: {}\ndata: {}\n\n", delivery.message_type, delivery.text()).into()
@@ -236,7 +246,14 @@ impl EventWriter {
             return;
         }
         self.positions.insert(channel.clone(), delivery.position());
-        self.write_event(text, "message", delivery.text());
+        let name = if self.is_single { &*delivery.message_type } else { "message" };
+        if !self.writes_cloud_events {
+            return self.write_event(text, name, delivery.text());
+        }
+        let event = StoredCloudEvent::parse(delivery.text()).and_then(|event| serde_json::to_string(&event).ok());
+        if let Some(event) = event {
+            self.write_event(text, name, &event);
+        }
     }
 
     fn write_event(&self, text: &mut String, name: &str, data: &str) {

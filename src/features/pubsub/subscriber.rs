@@ -87,6 +87,7 @@ impl Subscriber {
                 channel,
                 id,
                 registration,
+                since: Instant::now(),
                 position: start,
                 delivering,
                 is_pending: true,

@@ -116,6 +116,7 @@ pub(super) struct Subscription {
     pub channel: Arc<Channel>,
     pub id: u64,
     pub registration: Arc<Registration>,
+    pub since: Instant,
     pub position: Position,
     pub delivering: Delivering,
     /// Something is new that was not delivered yet.
@@ -174,6 +175,10 @@ impl Subscription {
         match self.channel.after(&self.position, budget) {
             Found::UpToDate => Ok(true),
             Found::Messages(messages) => {
+                // A client may ask for messages at longer intervals.
+                if self.delivering.interval.is_none() {
+                    channels.measure(&messages, self.since);
+                }
                 self.add(messages, events);
                 Ok(matches!(self.channel.after(&self.position, 0), Found::UpToDate))
             }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::announcer::{self, Announcer};
@@ -18,7 +17,7 @@ use super::scripts::{self, AppendReply, Event, Part, Range};
 use super::waiting::Waiters;
 use crate::clock::Clock;
 use crate::deps::Deps;
-use crate::events::Movements;
+use crate::events::{Movements, is_message_type, is_short, on_one_line};
 use crate::http::portable_json::is_portable;
 use crate::http::reply::Page;
 use crate::lifecycle::Phase;
@@ -133,12 +132,11 @@ impl StreamService {
         for (at, event) in events.into_iter().enumerate() {
             let pointer = |field: &str| format!("/events/{at}/{field}");
             let NewEvent { id, kind, data, metadata } = event;
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-            if !(1..=64).contains(&kind.len()) || !kind.bytes().all(is_plain) {
+            if !is_message_type(&kind) {
                 let rule = "must have 1 to 64 letters, digits, `_`, `.` and `-`";
                 return Err(StreamError::invalid(&pointer("type"), rule));
             }
-            if id.as_ref().is_some_and(|id| !(1..=128).contains(&id.len()) || id.chars().any(char::is_control)) {
+            if id.as_ref().is_some_and(|id| !is_short(id, 128)) {
                 let rule = "must have 1 to 128 bytes without control characters";
                 return Err(StreamError::invalid(&pointer("id"), rule));
             }
@@ -322,15 +320,6 @@ impl StreamService {
 
 pub(super) fn read_value<T: redis::FromRedisValue>(value: redis::Value) -> Result<T, StreamError> {
     redis::from_redis_value(value).map_err(|error| crate::redis::RedisFault::bad_reply(error, Effect::Read).into())
-}
-
-/// Line breaks between JSON's tokens mean nothing, but separate the lines of NDJSON.
-fn on_one_line(json: Box<RawValue>) -> Box<RawValue> {
-    if !json.get().contains(['\n', '\r']) {
-        return json;
-    }
-    let text = json.get().replace(['\n', '\r'], " ");
-    RawValue::from_string(text).unwrap_or(json)
 }
 
 /// The page that a part of a stream is.

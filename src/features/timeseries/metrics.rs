@@ -1,12 +1,16 @@
 //! The metrics of the time series, with their handles prepared at start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::{Histogram, HistogramTimer, IntCounter};
 
 use super::FEATURE;
 use crate::redis::LuaScript;
 use crate::telemetry::metrics::Metrics;
+
+/// How old samples are when they are stored, seconds: from the next second to a meter that was offline for a week.
+const LAG_BUCKETS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3_600.0, 86_400.0, 604_800.0];
 
 #[derive(Clone, Debug)]
 pub(super) struct TimeseriesMetrics {
@@ -23,6 +27,7 @@ pub(super) struct TimeseriesMetrics {
     pub packed: IntCounter,
     /// Packed chunks that were unpacked for a write or a deletion.
     pub unpacked: IntCounter,
+    lag: Histogram,
     scripts: Arc<[(&'static str, Histogram)]>,
 }
 
@@ -41,7 +46,14 @@ impl TimeseriesMetrics {
             "Duration of a script call; the appends of one pipeline count as one call",
             &["script"],
         );
+        let lag = metrics.histogram_in(
+            "timeseries_lag_seconds",
+            "How old the newest sample of a batch was when the batch was stored",
+            &[],
+            LAG_BUCKETS,
+        );
         Self {
+            lag: lag.with_label_values::<&str>(&[]),
             stored: samples.with_label_values(&["stored"]),
             unchanged: samples.with_label_values(&["unchanged"]),
             refused: samples.with_label_values(&["refused"]),
@@ -69,6 +81,11 @@ impl TimeseriesMetrics {
         for (counter, number) in [(&self.too_new, too_new), (&self.wrong_unit, wrong_unit)] {
             counter.inc_by(u64::try_from(number).unwrap_or(u64::MAX));
         }
+    }
+
+    /// Records how old the newest sample of a stored batch is, milliseconds; a clock ahead of the service's counts as 0.
+    pub(super) fn record_lag(&self, millis: i64) {
+        self.lag.observe(Duration::from_millis(u64::try_from(millis).unwrap_or_default()).as_secs_f64());
     }
 
     /// Starts a timer that observes the time until it is dropped.

@@ -11,7 +11,8 @@ use crate::tape::Symbol;
 
 problems! { PROBLEMS:
     TRADE_ID_REUSED = "trade-id-reused", CONFLICT, "Another trade has this id",
-        "errors names the trade. A repetition must say the same as the first report. Nothing was stored.";
+        "errors names the trade. A repetition must say the same as the first report. Of a JSON report, nothing was stored; \
+         of one in NDJSON, the trades that detail counts.";
     SYMBOL_NOT_FOUND = "symbol-not-found", NOT_FOUND, "There are no trades of this symbol",
         "GET /udf/search lists the symbols that have been traded.";
 }
@@ -26,15 +27,19 @@ pub(super) static CHART: &[&ProblemKind] = &[&SYMBOL_NOT_FOUND, &FOLD_BEHIND, &I
 /// The problems of a chart's queries about the service.
 pub(super) static SERVICE: &[&ProblemKind] = &[&INVALID_QUERY];
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum TradeError {
     /// A field of the body breaks a rule; `field` is a JSON pointer.
     #[error("{field}: {rule}")]
     Invalid { field: String, rule: String },
-    #[error("the trade at {index} has the id of another trade")]
-    Reused { index: usize },
+    /// `trade` is a JSON pointer.
+    #[error("the trade at {trade} has the id of another trade")]
+    Reused { trade: String },
     #[error("the candles of `{0}` are too far behind its trades")]
     Behind(Symbol),
+    /// The tape has the first `stored` trades of a report, but not all.
+    #[error("{cause}; the tape has the first {stored} trades of the request")]
+    Partly { stored: usize, cause: Box<Self> },
     #[error("there are no trades of `{0}`")]
     NoSymbol(Symbol),
     #[error("could not reach the Redis that keeps the trades")]
@@ -46,11 +51,15 @@ impl From<TradeError> for Problem {
         let known = |kind| Self::new(kind).detail(&error).outcome(Outcome::NotApplied);
         match &error {
             TradeError::Invalid { field, rule } => Self::body_field(field, rule).outcome(Outcome::NotApplied),
-            TradeError::Reused { index } => known(&TRADE_ID_REUSED).violation(
+            TradeError::Reused { trade } => known(&TRADE_ID_REUSED).violation(
                 Location::Body,
-                format!("/trades/{index}/trade_id"),
+                format!("{trade}/trade_id"),
                 "is the id of another trade",
             ),
+            // Neither `applied` nor `not_applied` would be true.
+            TradeError::Partly { cause, .. } => {
+                Self::from(cause.as_ref().clone()).detail(&error).outcome(Outcome::Unknown)
+            }
             TradeError::Behind(_) => known(&FOLD_BEHIND).retry_after(Duration::from_secs(1)),
             TradeError::NoSymbol(_) => Self::new(&SYMBOL_NOT_FOUND).detail(&error),
             TradeError::Redis(fault) => Self::from(fault.clone()),

@@ -9,7 +9,7 @@ use crate::clock::UnixMillis;
 use crate::http::times::{self, QueryTime};
 use crate::tape::{Decimal, Reference, Side, Sum, Symbol, Trade};
 
-/// The most trades of one request.
+/// The most trades of a JSON report, and of one script call.
 pub(super) const MAX_TRADES: usize = 200;
 
 /// Trades of one symbol.
@@ -48,6 +48,24 @@ pub(super) struct ReportedTrade {
     pub buy_order_id: Option<Reference>,
     #[serde(default)]
     pub sell_order_id: Option<Reference>,
+}
+
+/// One trade per line, like the items of `trades` in the JSON body.
+#[derive(ToSchema)]
+#[schema(as = MarketTradeLines, value_type = String)]
+#[expect(dead_code, reason = "described here, read line by line by the handler")]
+#[schema(
+    example = "{\"trade_id\":\"t-2\",\"price\":\"3.42\",\"quantity\":\"8\"}\n{\"trade_id\":\"t-3\",\"price\":\"3.4\",\"quantity\":\"0.5\"}\n"
+)]
+pub(super) struct TradeLines(String);
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TradeReportQuery {
+    /// The symbol of all trades of an NDJSON body, which needs it. A JSON body names its symbol.
+    #[param(value_type = Option<String>, required = false, nullable = false, pattern = r"^[A-Za-z0-9._:\-]{1,64}$")]
+    pub symbol: Option<Symbol>,
 }
 
 /// What was stored.

@@ -6,11 +6,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::TradeError;
 use super::interval::DAY;
-use super::model::{MAX_TRADES, ReportedTrade, TradeReceipt, TradeReceiptItem, TradeReport};
+use super::model::{MAX_TRADES, ReportedTrade, TradeReceipt, TradeReceiptItem};
 use super::service::TradeService;
 use crate::clock::UnixMillis;
 use crate::redis::FencingToken;
-use crate::tape::{self, Appended, Decimal, NewTrade, Reference, Side};
+use crate::tape::{self, Appended, Decimal, NewTrade, Reference, Side, Symbol};
 
 /// How far the time of a trade may be ahead, milliseconds: clocks differ.
 const MAX_AHEAD: i64 = 5_000;
@@ -18,73 +18,87 @@ const MAX_AHEAD: i64 = 5_000;
 /// How old a reported trade may be, milliseconds. Candles of 15 minutes are kept longer, so a late trade corrects them.
 const MAX_AGE: i64 = 365 * DAY;
 
+/// Trades of one symbol that a caller reports.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub symbol: Symbol,
+    /// Each with its place in the body, a JSON pointer.
+    pub trades: Vec<(String, ReportedTrade)>,
+}
+
 impl TradeService {
-    /// Appends trades to the tape of their symbol, all or none. A trade whose id the tape has is not appended again.
+    /// Appends trades to the tape of their symbol, after all of them were checked. Up to [`MAX_TRADES`] are appended together
+    /// or not at all, more in parts. A trade whose id the tape has is not appended again.
     ///
     /// # Errors
-    /// [`TradeError::Invalid`], [`TradeError::Reused`], [`TradeError::Behind`], [`TradeError::Redis`]. A repetition of the
-    /// call is safe, even if its outcome is unknown.
-    pub(super) async fn record(
-        &self,
-        report: TradeReport,
-        token: Option<FencingToken>,
-    ) -> Result<TradeReceipt, TradeError> {
-        let count = report.trades.len();
-        let recorded = self.append(report, token).await;
-        match &recorded {
-            Ok(receipt) => {
-                self.metrics.count("stored", receipt.stored);
-                self.metrics.count("repeated", receipt.replayed);
-            }
-            Err(_) => self.metrics.count("refused", count),
+    /// [`TradeError::Invalid`], [`TradeError::Reused`], [`TradeError::Behind`], [`TradeError::Redis`]; [`TradeError::Partly`]
+    /// with one of them if some parts are on the tape. A repetition of the call is safe, even if its outcome is unknown.
+    pub(super) async fn record(&self, report: Report, token: Option<FencingToken>) -> Result<TradeReceipt, TradeError> {
+        let Report { symbol, trades } = report;
+        let count = trades.len();
+        let mut receipt = TradeReceipt { symbol, stored: 0, replayed: 0, items: Vec::with_capacity(count) };
+        let recorded = self.append(trades, token, &mut receipt).await;
+        let stored = receipt.items.len();
+        self.metrics.count("stored", receipt.stored);
+        self.metrics.count("repeated", receipt.replayed);
+        self.metrics.count("refused", count - stored);
+        match recorded {
+            Ok(()) => Ok(receipt),
+            Err(error) if stored == 0 => Err(error),
+            Err(error) => Err(TradeError::Partly { stored, cause: Box::new(error) }),
         }
-        recorded
     }
 
-    async fn append(&self, report: TradeReport, token: Option<FencingToken>) -> Result<TradeReceipt, TradeError> {
-        let TradeReport { symbol, trades } = report;
+    async fn append(
+        &self,
+        trades: Vec<(String, ReportedTrade)>,
+        token: Option<FencingToken>,
+        receipt: &mut TradeReceipt,
+    ) -> Result<(), TradeError> {
         validate(&trades, self.clock.now())?;
-        let ids: Vec<String> = trades.iter().map(|trade| trade.trade_id.to_string()).collect();
-        let trades: Vec<NewTrade> = trades.into_iter().map(new_trade).collect();
+        let symbol = receipt.symbol.clone();
+        let (places, trades): (Vec<String>, Vec<NewTrade>) =
+            trades.into_iter().map(|(place, trade)| (place, new_trade(trade))).unzip();
         let keys = self.candles.keys.tape(&symbol);
         let fence = token.map(|token| self.redis.fence(keys.fence.clone(), token));
         self.listing.list(&symbol).await?;
-        let appended = self.redis.call(tape::append(&keys, fence.as_ref(), &trades, &self.clock)).await?;
-        let entries = match appended {
-            Appended::All(entries) => entries,
-            Appended::Reused(index) => return Err(TradeError::Reused { index }),
-            Appended::Full => return Err(TradeError::Behind(symbol)),
-        };
-        self.forget_statistics(&symbol);
-        let replayed = entries.iter().filter(|(_, replayed)| *replayed).count();
-        let item = |(trade_id, (tape_id, replayed)): (String, (String, bool))| TradeReceiptItem {
-            trade_id,
-            tape_id,
-            replayed,
-        };
-        let items: Vec<TradeReceiptItem> = ids.into_iter().zip(entries).map(item).collect();
-        Ok(TradeReceipt { symbol, stored: items.len() - replayed, replayed, items })
+        for (trades, places) in trades.chunks(MAX_TRADES).zip(places.chunks(MAX_TRADES)) {
+            let entries = match self.redis.call(tape::append(&keys, fence.as_ref(), trades, &self.clock)).await? {
+                Appended::All(entries) => entries,
+                Appended::Reused(at) => {
+                    return Err(TradeError::Reused { trade: places.get(at).cloned().unwrap_or_default() });
+                }
+                Appended::Full => return Err(TradeError::Behind(symbol)),
+            };
+            self.forget_statistics(&symbol);
+            let replayed = entries.iter().filter(|(_, replayed)| *replayed).count();
+            receipt.replayed += replayed;
+            receipt.stored += entries.len() - replayed;
+            receipt.items.extend(trades.iter().zip(entries).map(|(trade, (tape_id, replayed))| TradeReceiptItem {
+                trade_id: trade.id.to_string(),
+                tape_id,
+                replayed,
+            }));
+        }
+        Ok(())
     }
 }
 
-fn validate(trades: &[ReportedTrade], now: UnixMillis) -> Result<(), TradeError> {
+fn validate(trades: &[(String, ReportedTrade)], now: UnixMillis) -> Result<(), TradeError> {
     let refuse = |field: String, rule: String| Err(TradeError::Invalid { field, rule });
-    if !(1..=MAX_TRADES).contains(&trades.len()) {
-        return refuse("/trades".to_owned(), format!("must have 1 to {MAX_TRADES} items, got {}", trades.len()));
-    }
-    let mut ids = HashSet::new();
-    for (at, trade) in trades.iter().enumerate() {
+    let mut ids = HashSet::with_capacity(trades.len());
+    for (place, trade) in trades {
         if !ids.insert(trade.trade_id.as_str()) {
-            return refuse(format!("/trades/{at}/trade_id"), "must not be repeated".to_owned());
+            return refuse(format!("{place}/trade_id"), "must not be repeated".to_owned());
         }
         if trade.quantity <= Decimal::default() {
-            return refuse(format!("/trades/{at}/quantity"), format!("must be above 0, got {}", trade.quantity));
+            return refuse(format!("{place}/quantity"), format!("must be above 0, got {}", trade.quantity));
         }
         if let Some(timestamp) = trade.timestamp
             && !(now - MAX_AGE..=now + MAX_AHEAD).contains(&timestamp)
         {
             let rule = format!("must be at most 365 days ago and at most 5 s ahead of {now}, got {timestamp}");
-            return refuse(format!("/trades/{at}/timestamp"), rule);
+            return refuse(format!("{place}/timestamp"), rule);
         }
     }
     Ok(())

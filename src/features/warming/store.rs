@@ -13,7 +13,7 @@ use super::keys::{STATE_LIFE, WarmingKeys};
 use super::model::{Run, RunRequest, RunResult, TaskDefinition};
 use super::plan::LastRuns;
 use crate::clock::UnixMillis;
-use crate::redis::{Effect, Key, Redis, RedisFault};
+use crate::redis::{Effect, Redis, RedisFault};
 
 /// The state of a task, shared by all replicas.
 #[derive(Clone, Debug, Default)]

@@ -24,6 +24,7 @@ impl RequestContext {
             }
             None => return response,
         };
+        self.middleware.metrics.problems.with_label_values(&[problem.kind().slug]).inc();
         self.log(&problem);
         problem.render(self.path(), self.id.as_str())
     }

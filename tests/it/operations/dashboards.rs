@@ -2,21 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::rules::{FullService, metric_names, unknown_metrics};
-use crate::support::{Prometheus, ServiceProcess, eventually, in_repository};
+use crate::support::{Prometheus, ServiceProcess, eventually, in_repository, node, node_package, output_text, python};
 
 /// Panels that are empty while everything is well.
 const EMPTY_WHEN_WELL: &[&str] = &["Errors by route", "Expired and evicted keys"];
 
-fn boards() -> Vec<Value> {
+fn files() -> Vec<PathBuf> {
     let folder = in_repository("config/grafana/dashboards");
-    let files = std::fs::read_dir(folder).expect("the dashboards").map(|entry| entry.expect("a file").path());
-    files.map(|path| serde_json::from_slice(&std::fs::read(path).expect("a text")).expect("JSON")).collect()
+    std::fs::read_dir(folder).expect("the dashboards").map(|entry| entry.expect("a file").path()).collect()
+}
+
+fn boards() -> Vec<Value> {
+    files().iter().map(|path| serde_json::from_slice(&std::fs::read(path).expect("a text")).expect("JSON")).collect()
 }
 
 fn list(value: &Value) -> &Vec<Value> {
@@ -33,6 +37,36 @@ fn dashboards_are_what_the_script_writes() {
     let output = Command::new("python3").arg(script).arg("--check").env("PYTHONDONTWRITEBYTECODE", "1").output();
     let output = output.expect("python3");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn the_library_of_grafana_knows_every_field() {
+    let mut command = python(&in_repository("tests/interoperability/grafana_sdk.py"));
+    let output = command.args(files()).env("PYTHONDONTWRITEBYTECODE", "1").output().await.expect("python runs");
+    let changes: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", output_text(&output)));
+    assert_eq!(changes, json!([]), "the library loses or changes fields");
+}
+
+/// Compiles dashboards as values of Grafana's type; returns the complaints.
+async fn complaints_of_typescript(boards: &[Value]) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::os::unix::fs::symlink(node_package(""), directory.path().join("node_modules")).expect("a link");
+    let mut source = vec!["import type { Dashboard } from \"@grafana/schema\";".to_owned()];
+    source.extend(boards.iter().enumerate().map(|(at, board)| format!("export const board{at}: Dashboard = {board};")));
+    std::fs::write(directory.path().join("boards.ts"), source.join("\n")).expect("written");
+    let mut command = node(&node_package("typescript/bin/tsc"));
+    command.args(["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler"]);
+    let output = command.arg("boards.ts").current_dir(directory.path()).output().await.expect("node runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test]
+async fn the_types_of_grafana_have_every_field() {
+    assert_eq!(complaints_of_typescript(&boards()).await, "");
+    let mut misspelt = boards();
+    misspelt[0]["panels"][0]["fieldConfig"]["defaults"]["unti"] = json!("s");
+    let complaints = complaints_of_typescript(&misspelt).await;
+    assert!(complaints.contains("'\"unti\"' does not exist"), "{complaints}");
 }
 
 #[test]

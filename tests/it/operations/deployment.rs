@@ -1,8 +1,10 @@
 //! The files with which the service is deployed: they are valid, limit what they run, and contain no password.
 
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::Duration;
 
-use crate::support::{in_repository, output_text, run_python_tool};
+use crate::support::{RedisServer, ServiceProcess, in_repository, output_text, run_python_tool};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(in_repository(path)).expect("a file")
@@ -69,4 +71,30 @@ fn compose_limits_every_container_and_contains_no_password() {
         let value = line.split_once("PASSWORD: ").expect("a value").1;
         assert!(value.starts_with("${") && (value.contains(":?") || value.ends_with(":-}")), "{line}");
     }
+}
+
+#[test]
+fn a_supervisor_learns_of_the_start_of_life_and_of_the_stop() {
+    let unit = read("config/systemd/gridtokenx-redis.service");
+    assert!(unit.contains("\nType=notify\n") && unit.contains("\nWatchdogSec=30\n"));
+    let redis = RedisServer::start();
+    let path = redis.directory().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let next = || {
+        let mut message = [0; 64];
+        let length = socket.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let variables = [("NOTIFY_SOCKET", path.to_str().expect("text")), ("WATCHDOG_USEC", "3000000")];
+    let mut service = ServiceProcess::start_on(&redis, &variables);
+    let mut seen = Vec::new();
+    while seen.iter().filter(|message| *message == "WATCHDOG=1").count() < 3 || !seen.contains(&"READY=1".to_owned()) {
+        seen.push(next());
+    }
+    assert_eq!(service.get("/health/live").0, 200);
+    service.signal("TERM");
+    while next() != "STOPPING=1" {}
+    let (status, output) = service.ended();
+    assert!(status.success(), "{output}");
 }

@@ -51,7 +51,9 @@ async fn latency_clients_and_commands_are_shown() {
     assert!(clients.iter().any(|group| group["connections"].as_u64() >= Some(1)), "{clients:?}");
     eventually("the commands are known", async || {
         let commands = items(&app.get("/admin/redis/commands").await.expect(200).json());
-        commands.iter().any(|command| command["command"] == "info" && command["calls"].as_f64() >= Some(1.0))
+        commands.iter().any(|command| {
+            command["command"] == "info" && command["calls"].as_u64() >= Some(1) && command["mean_us"].is_u64()
+        })
     })
     .await;
 }
@@ -108,4 +110,57 @@ async fn looks_need_redis_and_the_scope_admin() {
     for path in ["/admin/redis/slowlog", "/admin/redis/latency", "/admin/redis/clients", "/admin/redis/inventory"] {
         app.get(path).await.expect_problem(503, "redis-unavailable");
     }
+}
+
+#[tokio::test]
+async fn hot_keys_are_listed_with_their_error_and_age() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    app.send(Method::PUT, "/cache/busy", &[], "x").await.expect(201);
+    for _ in 0..50 {
+        app.get("/cache/busy").await.expect(200);
+    }
+    app.get("/cache/idle").await.expect_problem(404, "cache-miss");
+    app.post("/locks/settlement", serde_json::json!({ "ttl_ms": 1_000 })).await.expect(201);
+    let list = app.get("/admin/redis/hot?holding=cache&role=cache&limit=200").await.expect(200).json();
+    let all = items(&list);
+    let of = |key: &str| all.iter().find(|item| item["key"] == key).cloned().unwrap_or_else(|| panic!("{list}"));
+    // A GET is one exchange, although it reads value and TTL; the PUT is another one.
+    assert_eq!(
+        of("cache:busy"),
+        serde_json::json!({ "key": "cache:busy", "holding": "cache", "uses": 51, "error": 0 }),
+        "{list}"
+    );
+    assert_eq!(of("cache:idle")["uses"], 1, "{list}");
+    assert_eq!((&list["sampled"], &list["uncounted"]), (&1.into(), &0.into()), "{list}");
+    assert!(all.iter().all(|item| item["holding"] == "cache"), "{list}");
+    assert!(list["uses"].as_u64() > Some(52), "the uses of other capabilities count as well: {list}");
+    let locks = items(&app.get("/admin/redis/hot?holding=locks").await.expect(200).json());
+    assert!(locks.iter().any(|item| item["key"] == "lock:settlement"), "{locks:?}");
+    for query in ["limit=0", "limit=201", "limit=x", "holding=none", "holding=", "role=none", "more=1"] {
+        app.get(&format!("/admin/redis/hot?{query}")).await.expect_problem(422, "invalid-query");
+    }
+    let refused = app.get("/admin/redis/hot?holding=none").await.text();
+    assert!(refused.contains("holding") && refused.contains("orderbook"), "{refused}");
+    app.proxy().cut();
+    app.get("/admin/redis/hot").await.expect(200);
+    app.clock().advance(std::time::Duration::from_secs(301));
+    let later = app.get("/admin/redis/hot").await.expect(200).json();
+    assert!(items(&later).iter().all(|item| item["key"] != "cache:busy"), "{later}");
+}
+
+#[tokio::test]
+async fn thousands_of_keys_leave_the_list_bounded_and_the_busiest_key_in_it() {
+    let app = TestApp::spawn().await;
+    for at in 0..3_000 {
+        app.get(&format!("/cache/rare-{at}")).await.expect(404);
+        app.get("/cache/busy").await.expect(404);
+    }
+    let list = app.get("/admin/redis/hot?limit=200").await.expect(200).json();
+    let (all, uses) = (items(&list), list["uses"].as_u64().expect("a number"));
+    assert_eq!(all.len(), 200);
+    let busiest = &all[0];
+    let (count, error) = (busiest["uses"].as_u64().expect("a number"), busiest["error"].as_u64().expect("a number"));
+    assert_eq!(busiest["key"], "cache:busy", "{list}");
+    assert!((count - error..=count).contains(&3_000), "{busiest}");
+    assert!(error <= uses / 1_024 && list["uncounted"].as_u64() <= Some(uses / 1_024), "{list}");
 }

@@ -8,7 +8,8 @@ use axum::http::Method;
 use gridtokenx_redis::app::access_table;
 use serde_json::json;
 
-use crate::support::{Exposition, RedisServer, SentinelGroup, ServiceProcess, TestApp, eventually};
+use crate::pubsub::socket::{Socket, price};
+use crate::support::{Exposition, RedisServer, START, SentinelGroup, ServiceProcess, TestApp, eventually};
 
 async fn scrape(app: &TestApp, path: &str) -> Exposition {
     Exposition::parse(&app.get(path).await.expect(200).text())
@@ -38,12 +39,19 @@ async fn a_replica_at_rest_has_few_samples_and_a_busy_one_a_bounded_number() {
     let at_rest = scrape(&app, "/metrics").await.len();
     assert!(at_rest < 1_000, "{at_rest} samples at rest");
     call_everything(&app).await;
+    let mut known = 0;
     for at in 0..10_000 {
         app.get(&format!("/no-such-room-{at}/x")).await.expect(404);
         if at % 10 == 0 {
             app.send(Method::PUT, &format!("/cache/key-{at}"), &[], "x").await;
         }
+        if at == 100 {
+            known = scrape(&app, "/metrics").await.len();
+        }
     }
+    let after = scrape(&app, "/metrics").await.len();
+    // Tasks in the background may have run for the first time meanwhile.
+    assert!(after <= known + 20, "paths and keys are labels: {known} samples became {after}");
     let busy = scrape(&app, "/metrics").await.len() + scrape(&app, "/metrics/redis").await.len();
     assert!(busy <= 4_000, "{busy} samples with every operation used");
     let started = Instant::now();
@@ -149,6 +157,70 @@ async fn waits_for_dedicated_connections_and_exceptions_are_counted() {
     .await;
     let metrics = scrape(&app, "/metrics").await;
     assert!(metrics.count("redis_pool_wait_seconds_count", &[("role", "cache,state")]) >= 1);
+}
+
+#[tokio::test]
+async fn what_is_held_and_how_long_things_take_is_measured() {
+    let mut app = TestApp::builder().config("[orderbook]\nrequire_fence = false").spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    socket.subscribe("market:events").await;
+    for at in 1..=3 {
+        app.post("/pubsub/market:events", price(at)).await.expect(201);
+        socket.event().await;
+    }
+    // A client that resumes receives old messages, which say nothing about the delivery.
+    let mut late = Socket::open(&mut app).await;
+    let history = app.get("/pubsub/market:events/history").await.json();
+    let since = json!({ "epoch": history["epoch"], "offset": 0 });
+    let command = json!({ "id": 1, "cmd": "subscribe", "channel": "market:events", "since": since });
+    let resumed = late.command(command).await;
+    assert_eq!(resumed["ok"]["messages"].as_array().map(Vec::len), Some(3), "{resumed}");
+    for name in ["a", "b"] {
+        app.post(&format!("/locks/{name}"), json!({ "ttl_ms": 60_000 })).await.expect(201);
+    }
+    let sample = json!({ "samples": [{ "timestamp": START - 90_000, "value": 1 }, { "timestamp": START - 30_000, "value": 1 }] });
+    app.post("/timeseries/energy:generation:m-1/samples", sample).await.expect(200);
+    let settings = json!({ "mode": "store", "kind": "orders", "price_decimals": 2, "quantity_decimals": 3 });
+    app.put("/orderbooks/GRID/settings", settings).await.expect(201);
+    for (id, side, price) in [("1", "buy", "4.30"), ("2", "buy", "4.31"), ("3", "sell", "4.40"), ("4", "sell", "4.40")]
+    {
+        let order = json!({ "order_id": id, "owner": "user-7", "side": side, "price": price, "quantity": "1.000" });
+        app.post("/orderbooks/GRID/orders", order).await.expect(201);
+    }
+    let measured = scrape(&app, "/metrics").await;
+    assert_eq!(measured.count("pubsub_delivery_seconds_count", &[]), 3);
+    assert_eq!(measured.count("pubsub_backlog_bytes", &[]), 0, "the clients have read everything");
+    assert_eq!(measured.count("timeseries_lag_seconds_count", &[]), 1, "one for each batch");
+    assert_eq!(measured.count("timeseries_lag_seconds_sum", &[]), 30);
+    assert_eq!(measured.count("orderbook_seconds_count", &[("operation", "place")]), 4);
+    eventually("the locks are counted", async || scrape(&app, "/metrics").await.count("lock_held", &[]) == 2).await;
+    eventually("the levels are counted", async || {
+        let found = scrape(&app, "/metrics").await;
+        let depth = |side| found.count("orderbook_depth", &[("side", side)]);
+        (depth("bid"), depth("ask")) == (2, 1)
+    })
+    .await;
+    app.clock().advance(Duration::from_secs(61));
+    eventually("the leases have ended", async || scrape(&app, "/metrics").await.count("lock_held", &[]) == 0).await;
+}
+
+/// A check of the server and a round of alerts, which follow each other every 5 s by default.
+#[tokio::test]
+async fn watching_redis_takes_at_most_three_commands_a_second() {
+    let config = "[redis]\ncheck_interval = \"50ms\"\n[alerts]\ninterval = \"50ms\"\n";
+    let app = TestApp::builder().config(config).spawn().await;
+    let calls = |commands: &[&str]| -> u64 {
+        let info: String = app.redis().command(&["INFO", "commandstats"]);
+        let lines = info.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+        let counted = lines.filter(|(name, _)| commands.contains(name));
+        counted.filter_map(|(_, rest)| rest.split(',').next()?.parse::<u64>().ok()).sum()
+    };
+    // Besides one INFO for each check. The test itself sends INFO as well.
+    let watching = ["config|get", "slowlog|len", "command|info", "hgetall", "time"];
+    let (checks, before) = (calls(&["slowlog|len"]), calls(&watching));
+    eventually("forty checks", async || calls(&["slowlog|len"]) >= checks + 40).await;
+    let (checks, sent) = (calls(&["slowlog|len"]) - checks, calls(&watching) - before);
+    assert!(sent + checks <= checks * 15, "{sent} commands in {checks} checks");
 }
 
 #[test]

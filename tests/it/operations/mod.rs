@@ -4,6 +4,8 @@ mod alerts;
 mod dashboards;
 mod deployment;
 mod health_check;
+mod injected;
 mod inspect;
 mod metrics;
+mod outages;
 mod rules;

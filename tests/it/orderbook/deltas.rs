@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::model::CopyOfBook;
+use super::copy::CopyOfBook;
 use super::{create, fill, level, levels, place, report, view, without_fence};
-use crate::support::{TestApp, eventually, in_repository};
+use crate::support::{TestApp, eventually, in_repository, output_text, run_python_tool};
 
 async fn deltas(app: &TestApp, after: &Value) -> Value {
     app.get(&format!("/orderbooks/GRID/deltas?after={after}")).await.expect(200).json()
@@ -82,6 +82,40 @@ async fn the_documented_routine_calculates_the_checksum() {
     let output = std::process::Command::new("python3").args(["-c", &program]).output().expect("python3 runs");
     let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     assert_eq!(printed, book["checksum"].to_string(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_third_party_library_calculates_the_same_checksums() {
+    const PROGRAM: &str = "
+import json, sys
+from decimal import Decimal
+from order_book import OrderBook
+
+for book in json.loads(sys.argv[1]):
+    copy = OrderBook(checksum_format='KRAKEN', max_depth=10)
+    for side, levels in (copy.bids, book['bids']), (copy.asks, book['asks']):
+        for level in levels:
+            side[Decimal(level['price'])] = Decimal(level['quantity'])
+    print(copy.checksum())
+";
+    let app = TestApp::spawn().await;
+    let settings = json!({ "mode": "store", "kind": "orders", "price_decimals": 5, "quantity_decimals": 18 });
+    app.put("/orderbooks/GRID/settings", settings).await.expect(201);
+    let mut books = vec![view(&app).await];
+    for n in 1..=13 {
+        let quantity = format!("{}.00000000000000000{n:x}", n % 3).replace(['a', 'b', 'c', 'd'], "4");
+        place(&app, &format!("b{n}"), "buy", &format!("{}.0{n}", n % 4), &quantity).await;
+        books.push(view(&app).await);
+        place(&app, &format!("s{n}"), "sell", &format!("{}.5", 100 * n), "999999999999").await;
+        books.push(view(&app).await);
+    }
+    let output = run_python_tool("python", &["-c", PROGRAM, &json!(books).to_string()]).await;
+    let text = output_text(&output);
+    assert!(output.status.success(), "{text}");
+    let judged: Vec<u64> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().expect("a number")).collect();
+    let ours: Vec<_> = books.iter().map(|book| book["checksum"].as_u64().expect("a checksum")).collect();
+    assert_eq!(judged, ours, "{text}");
 }
 
 #[tokio::test]

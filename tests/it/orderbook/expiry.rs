@@ -39,6 +39,36 @@ async fn expired_orders_are_in_no_view_list_or_fill() {
 }
 
 #[tokio::test]
+async fn expired_orders_are_gone_without_a_sweeper() {
+    let app = without_fence().await;
+    create(&app, "GRID").await;
+    // The follower sweeps the books of the list only.
+    let _: i64 = app.redis().command(&["ZREM", "orderbooks", "GRID"]);
+    for n in 0..70 {
+        place(&app, &format!("b{n}"), "buy", "4", "1").await;
+    }
+    place(&app, "s", "sell", "4", "1").await;
+    let placed = app.get("/orderbooks/GRID/orders/b0").await.expect(200).json();
+    let later = placed["expires_at"].as_i64().expect("a time") + 60_000;
+    for id in ["b3", "s"] {
+        app.patch(&format!("/orderbooks/GRID/orders/{id}"), json!({ "expires_at": later })).await.expect(200);
+    }
+    // The earliest end is that of an order which ends otherwise: the next one counts.
+    let soon = json!({ "order_id": "soon", "owner": "ann", "side": "buy", "price": "5", "quantity": "1",
+        "expires_at": START + 1_000 });
+    app.post("/orderbooks/GRID/orders", soon).await.expect(201);
+    app.delete("/orderbooks/GRID/orders/soon").await.expect(200);
+    app.clock().advance(Duration::from_mins(15));
+    let refused = report(&app, &[fill("t", "b0", "s", "4", "1")]).await;
+    refused.expect_violation(409, "fill-refused", "/fills/0/buy_order_id");
+    let book = view(&app).await;
+    assert_eq!((&book["bids"][0]["quantity"], &book["orders"]), (&json!("1.000"), &json!(2)), "{book}");
+    app.clock().advance(Duration::from_secs(60));
+    let book = view(&app).await;
+    assert_eq!((&book["bids"], &book["asks"]), (&json!([]), &json!([])));
+}
+
+#[tokio::test]
 async fn expired_orders_leave_an_idle_book() {
     let app = TestApp::spawn().await;
     create(&app, "GRID").await;

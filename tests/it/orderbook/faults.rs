@@ -1,11 +1,14 @@
 //! Without Redis, after its restart, and on a cluster.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use serde_json::json;
+use axum::http::Method;
+use serde_json::{Value, json};
 
+use super::load::settled;
 use super::{BOOK, create, create_levels, fill, order, place, report, view};
-use crate::support::{Cluster, RedisServer, TestApp, eventually};
+use crate::support::{Cluster, NDJSON, RedisServer, SentinelGroup, TestApp, eventually};
 
 #[tokio::test]
 async fn every_operation_fails_at_once_while_redis_is_unavailable() {
@@ -28,6 +31,7 @@ async fn every_operation_fails_at_once_while_redis_is_unavailable() {
         app.delete("/orderbooks/GRID/orders/a").await,
         app.delete("/orders?owner=ann").await,
         report(&app, &[fill("t", "a", "b", "4", "1")]).await,
+        app.send(Method::PUT, BOOK, &[NDJSON], "").await,
         app.put("/orderbooks/NEW/settings", json!({ "mode": "store", "kind": "orders" })).await,
         app.delete(BOOK).await,
     ] {
@@ -79,6 +83,66 @@ async fn a_restarted_redis_keeps_the_book_and_begins_a_new_generation() {
     assert_eq!(next, sequence.as_u64().map(|sequence| sequence + 1));
     place(&app, "s", "sell", "4", "1").await;
     report(&app, &[fill("t", "a", "s", "4", "1")]).await.expect(200);
+    // A service that has just started knows the same book and the same orders.
+    let book = view(&app).await;
+    let restarted = TestApp::builder().beside(&app).config("[orderbook]\nrequire_fence = false").spawn().await;
+    assert_eq!(view(&restarted).await, book);
+    for id in ["a", "b"] {
+        let side = order(id, "buy", "4", "1");
+        let repeated = restarted.post("/orderbooks/GRID/orders", side).await.expect(201).json();
+        assert_eq!(repeated["replayed"], true, "{repeated}");
+    }
+    report(&restarted, &[fill("t", "a", "s", "4", "1")]).await.expect(200);
+    assert_eq!(view(&restarted).await, book);
+}
+
+/// The generation and the sequence of a book.
+fn state(book: &Value) -> (u64, u64) {
+    let number = |field: &str| book[field].as_u64().expect("a number");
+    (number("generation"), number("sequence"))
+}
+
+/// Reads the book until `done`; panics if a state comes back. Returns the last state.
+async fn follow_states(app: &TestApp, done: &AtomicBool) -> (u64, u64) {
+    let mut last = (0, 0);
+    while !done.load(Ordering::SeqCst) {
+        let now = state(&settled(async || app.get("/orderbooks/GRID?depth=1").await).await.expect(200).json());
+        assert!(now >= last, "{now:?} after {last:?}");
+        last = now;
+    }
+    last
+}
+
+#[tokio::test]
+async fn a_failover_under_load_restarts_no_sequence_silently() {
+    let mut group = SentinelGroup::start().await;
+    let app = TestApp::builder().config(&group.config()).spawn().await;
+    // A busy machine may look to the Sentinel like a lost master, before the other server has the book.
+    let headers = [("content-type", "application/json"), ("durability", "replicated=1")];
+    let settings = json!({ "mode": "store", "kind": "orders" }).to_string();
+    let create = async || app.send(Method::PUT, "/orderbooks/GRID/settings", &headers, settings.clone()).await;
+    eventually("both servers have the book", async || create().await.status.is_success()).await;
+    let first = view(&app).await;
+    let (placed, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let load = async {
+        for n in 0..200 {
+            let request = order(&format!("o{n}"), "buy", "4", "1");
+            settled(async || app.post("/orderbooks/GRID/orders", request.clone()).await).await.expect(201);
+            placed.fetch_add(1, Ordering::SeqCst);
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    let fail = async {
+        eventually("some orders are placed", async || placed.load(Ordering::SeqCst) >= 50).await;
+        group.master.kill();
+    };
+    let ((), (), last) = tokio::join!(load, fail, follow_states(&app, &done));
+    let after = settled(async || app.get(BOOK).await).await.expect(200).json();
+    assert!(state(&after) >= last, "{after} after {last:?}");
+    assert!(state(&after).0 > state(&first).0, "the other server may lack changes: {after}");
+    let path = format!("/orderbooks/GRID/deltas?after={}", first["sequence"]);
+    let old = settled(async || app.get(&path).await).await;
+    assert!(old.is(410) || old.json()["generation"] == after["generation"], "{}", old.text());
 }
 
 #[tokio::test]

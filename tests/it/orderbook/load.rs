@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::model::{CopyOfBook, Random, decimal};
+use super::copy::CopyOfBook;
+use super::model::{Random, decimal};
 use super::{create, fill, levels, queue, report, view};
 use crate::support::{RedisServer, Reply, TestApp};
 
@@ -60,7 +61,7 @@ struct Client<'a> {
 }
 
 /// Repeats a call until Redis has executed it.
-async fn settled(call: impl AsyncFn() -> Reply) -> Reply {
+pub async fn settled(call: impl AsyncFn() -> Reply) -> Reply {
     loop {
         let reply = call().await;
         if !reply.is(503) && !reply.is(504) {

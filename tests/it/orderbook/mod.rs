@@ -3,7 +3,9 @@
 mod access;
 mod amending;
 mod batches;
+mod copy;
 mod deltas;
+mod documented_clients;
 mod events;
 mod expiry;
 mod faults;
@@ -11,6 +13,7 @@ mod fills;
 mod load;
 mod model;
 mod numbers;
+mod order_snapshots;
 mod orders;
 mod recorded;
 mod snapshots;

@@ -3,73 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::{digest, fill, levels, queue, report, view};
-use crate::support::{Reply, TestApp};
-
-/// A client's copy of a book, built by the rules of the documentation.
-pub struct CopyOfBook {
-    pub generation: u64,
-    pub sequence: u64,
-    /// Levels by price, as numbers and as printed.
-    sides: [BTreeMap<i64, (String, String, u64)>; 2],
-}
-
-fn cents(price: &str) -> i64 {
-    price.replace('.', "").parse().expect("a price with two decimals")
-}
-
-impl CopyOfBook {
-    pub fn of(view: &Value) -> Self {
-        let side = |name| levels(view, name).into_iter().map(|level| (cents(&level.0), level)).collect();
-        let number = |name: &str| view[name].as_u64().expect("a number");
-        Self { generation: number("generation"), sequence: number("sequence"), sides: [side("bids"), side("asks")] }
-    }
-
-    pub fn apply(&mut self, message: &Value) {
-        assert_eq!((message["generation"].as_u64(), &message["kind"]), (Some(self.generation), &json!("delta")));
-        assert!(message["first_sequence"].as_u64() <= Some(self.sequence + 1), "{message}");
-        for change in message["changes"].as_array().expect("changes") {
-            let text = |name: &str| change[name].as_str().expect("text").to_owned();
-            let side = &mut self.sides[usize::from(change["side"] == "sell")];
-            if change["orders"] == 0 {
-                assert!(text("quantity").trim_matches(['0', '.']).is_empty(), "{change}");
-                side.remove(&cents(&text("price")));
-            } else {
-                let level = (text("price"), text("quantity"), change["orders"].as_u64().expect("a number"));
-                side.insert(cents(&text("price")), level);
-            }
-        }
-        self.sequence = message["last_sequence"].as_u64().expect("a sequence");
-    }
-
-    pub fn levels(&self, side: &str) -> Vec<(String, String, u64)> {
-        let [bids, asks] = &self.sides;
-        if side == "bids" { bids.values().rev().cloned().collect() } else { asks.values().cloned().collect() }
-    }
-
-    /// Drops what is beyond the depth.
-    pub fn cut(&mut self, depth: usize) {
-        let [bids, asks] = &mut self.sides;
-        while bids.len() > depth {
-            bids.pop_first();
-        }
-        while asks.len() > depth {
-            asks.pop_last();
-        }
-    }
-
-    pub fn checksum(&self) -> u64 {
-        let mut crc = flate2::Crc::new();
-        for (price, quantity, _) in self.levels("asks").iter().take(10).chain(self.levels("bids").iter().take(10)) {
-            for number in [price, quantity] {
-                crc.update(number.replace('.', "").trim_start_matches('0').as_bytes());
-            }
-        }
-        u64::from(crc.sum())
-    }
-}
+use super::copy::CopyOfBook;
+use super::{BOOK, digest, fill, levels, queue, report, view};
+use crate::support::{NDJSON, Reply, TestApp, ndjson};
 
 /// Source: `SplitMix64`; Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
 pub struct Random(pub u64);
@@ -291,6 +230,27 @@ impl Trial {
         }
     }
 
+    /// A snapshot of most orders, with other places.
+    async fn replace(&mut self) {
+        let mut live = std::mem::take(&mut self.model.live);
+        for order in &live {
+            self.model.cancelled[usize::from(order.is_buy)] += order.remaining;
+        }
+        live.retain(|_| self.random.below(4) > 0);
+        live.sort_by_cached_key(|_| self.random.below(u64::MAX));
+        for order in &mut live {
+            order.quantity = order.remaining;
+            order.request["quantity"] = json!(decimal(order.quantity, 3));
+            order.request["price"] = json!(decimal(order.cents.unsigned_abs(), 2));
+            order.place = self.model.next();
+            self.model.placed[usize::from(order.is_buy)] += order.quantity;
+        }
+        let lines = ndjson(live.iter().map(|order| &order.request));
+        self.app().send(Method::PUT, BOOK, &[NDJSON], lines).await.expect(200);
+        self.model.live = live;
+        self.copy = CopyOfBook::of(&view(&self.apps[0]).await);
+    }
+
     fn pass_time(&mut self) {
         let by = Duration::from_millis(self.random.below(20_000));
         self.apps.iter().for_each(|app| app.clock().advance(by));
@@ -329,10 +289,23 @@ impl Trial {
             let owner = key(&format!("owner:{}", order.request["owner"].as_str().expect("an owner")));
             assert!(app.redis().command::<Option<f64>>(&["ZSCORE", &owner, &order.id]).is_some(), "{}", order.id);
         }
+        let owner = format!("o{}", book["sequence"].as_u64().expect("a sequence") % 5);
+        let page = app.get(&format!("/orderbooks/GRID/orders?owner={owner}&limit=500")).await.expect(200).json();
+        let items = page["items"].as_array().expect("items");
+        let listed: BTreeSet<_> = items.iter().filter_map(|item| item["order_id"].as_str()).collect();
+        let own = self.model.live.iter().filter(|order| order.request["owner"] == owner.as_str());
+        assert_eq!(listed, own.map(|order| order.id.as_str()).collect(), "{owner}");
         let deltas: Vec<(String, Vec<String>)> = app.redis().command(&["XRANGE", &key("deltas"), "-", "+"]);
         let numbers: Vec<u64> =
             deltas.iter().map(|(id, _)| id.trim_end_matches("-0").parse().expect("a number")).collect();
-        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "the sequence rises by one");
+        for (entries, pair) in deltas.windows(2).zip(numbers.windows(2)) {
+            // A snapshot takes the numbers of its orders.
+            let is_snapshot = entries[1].1[1] == "snapshot";
+            assert!(
+                pair[1] == pair[0] + 1 || (is_snapshot && pair[1] > pair[0]),
+                "the sequence rises by one: {pair:?}"
+            );
+        }
         assert_eq!(numbers.last().copied(), book["sequence"].as_u64());
         for side in 0..2 {
             let resting: u64 = self
@@ -368,7 +341,8 @@ async fn random_operations_leave_the_book_that_the_model_has() {
             60..75 => trial.amend().await,
             75..88 => trial.fill().await,
             88..94 => trial.repeat().await,
-            94..95 => trial.cancel_owner().await,
+            94 => trial.cancel_owner().await,
+            95 => trial.replace().await,
             _ => trial.pass_time(),
         }
         if step % 50 == 0 {

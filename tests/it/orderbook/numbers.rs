@@ -34,6 +34,37 @@ async fn tiny_and_huge_quantities_add_up_exactly() {
 }
 
 #[tokio::test]
+async fn a_number_has_one_spelling_in_views_deltas_and_orders() {
+    let app = TestApp::spawn().await;
+    let settings =
+        json!({ "mode": "store", "kind": "orders", "price_decimals": 2, "quantity_decimals": 3, "min_price": "-1" });
+    app.put("/orderbooks/GRID/settings", settings).await.expect(201);
+    let after = view(&app).await["sequence"].clone();
+    for (id, price, quantity) in [("a", "1.1", "2"), ("b", "1.10", "0.500"), ("c", "0", "1"), ("d", "0.00", "1.0")] {
+        place(&app, id, "sell", price, quantity).await;
+    }
+    let order = app.get("/orderbooks/GRID/orders/a").await.expect(200).json();
+    assert_eq!(
+        (&order["price"], &order["quantity"], &order["filled"]),
+        (&json!("1.10"), &json!("2.000"), &json!("0.000"))
+    );
+    let expected = [level("0.00", "2.000", 2), level("1.10", "2.500", 2)];
+    assert_eq!(levels(&view(&app).await, "asks"), expected);
+    let changes = async |after: &Value| {
+        app.get(&format!("/orderbooks/GRID/deltas?after={after}")).await.expect(200).json()["changes"].clone()
+    };
+    let mut found = changes(&after).await;
+    found.as_array_mut().expect("changes").sort_by_key(|change| change["price"].to_string());
+    let change = |price: &str, quantity: &str, orders: u64| json!({ "side": "sell", "price": price, "quantity": quantity, "orders": orders });
+    assert_eq!(found, json!([change("0.00", "2.000", 2), change("1.10", "2.500", 2)]));
+    let after = view(&app).await["sequence"].clone();
+    for id in ["c", "d"] {
+        app.delete(&format!("/orderbooks/GRID/orders/{id}")).await.expect(200);
+    }
+    assert_eq!(changes(&after).await, json!([change("0.00", "0.000", 0)]), "the level is named as it was shown");
+}
+
+#[tokio::test]
 async fn a_total_never_loses_a_digit() {
     let app = TestApp::spawn().await;
     create_exact(&app).await;

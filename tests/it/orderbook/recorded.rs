@@ -9,7 +9,8 @@ use async_compression::tokio::bufread::ZstdDecoder;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
-use super::{create, levels, view};
+use super::load::settled;
+use super::{create, levels};
 use crate::support::TestApp;
 
 /// The record type of market by order, and the length of its records, bytes.
@@ -106,17 +107,17 @@ async fn replay(app: &TestApp, feed: &mut Feed, event: &Event) {
             feed.add(event);
             let order = json!({ "order_id": event.id.to_string(), "owner": format!("o{}", event.id % 64),
                 "side": if event.is_buy { "buy" } else { "sell" }, "price": price(event.cents), "quantity": quantity(event.size) });
-            app.post("/orderbooks/GRID/orders", order).await.expect(201);
+            settled(async || app.post("/orderbooks/GRID/orders", order.clone()).await).await.expect(201);
         }
         b'C' => {
             let (queue, at) = feed.queue(event.id);
             queue[at].1 -= event.size;
             let rest = queue[at].1;
             if rest > 0 {
-                app.patch(&path, json!({ "quantity": quantity(rest) })).await.expect(200);
+                settled(async || app.patch(&path, json!({ "quantity": quantity(rest) })).await).await.expect(200);
             } else {
                 feed.remove(event.id);
-                app.delete(&path).await.expect(200);
+                settled(async || app.delete(&path).await).await.expect(200);
             }
         }
         b'M' => {
@@ -130,7 +131,7 @@ async fn replay(app: &TestApp, feed: &mut Feed, event: &Event) {
                 feed.add(event);
             }
             let change = json!({ "price": price(event.cents), "quantity": quantity(event.size) });
-            app.patch(&path, change).await.expect(200);
+            settled(async || app.patch(&path, change.clone()).await).await.expect(200);
         }
         // Trades and fills: the feed reports what they take from the book as changes and cancellations.
         b'T' | b'F' => {}
@@ -143,7 +144,8 @@ async fn queue(app: &TestApp, side: &str) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let (mut orders, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = app.get(&format!("/orderbooks/GRID/orders?side={side}&limit=500{cursor}")).await.expect(200).json();
+        let path = format!("/orderbooks/GRID/orders?side={side}&limit=500{cursor}");
+        let page = settled(async || app.get(&path).await).await.expect(200).json();
         let items = page["items"].as_array().expect("items");
         orders.extend(items.iter().map(|item| (text(&item["order_id"]), text(&item["remaining"]))));
         match page["next_cursor"].as_str() {
@@ -154,7 +156,7 @@ async fn queue(app: &TestApp, side: &str) -> Vec<(String, String)> {
 }
 
 async fn compare(app: &TestApp, feed: &Feed, after: usize) {
-    let book = view(app).await;
+    let book = settled(async || app.get("/orderbooks/GRID?depth=1000").await).await.expect(200).json();
     for (name, side, is_buy) in [("bids", "buy", true), ("asks", "sell", false)] {
         let all = feed.side(is_buy);
         let total = |(cents, queue): &(i64, &Vec<(u64, u64)>)| {

@@ -47,6 +47,27 @@ async fn the_best_prices_and_the_pairs_agree_with_the_levels() {
 }
 
 #[tokio::test]
+async fn a_book_that_crosses_beyond_its_checksum_says_so_at_every_depth() {
+    let app = TestApp::spawn().await;
+    create(&app, "GRID").await;
+    // Twelve bids are above the ask: more levels than a checksum has.
+    for n in 0..15 {
+        place(&app, &format!("b{n}"), "buy", &format!("{}", 20 - n), "1").await;
+    }
+    place(&app, "s", "sell", "8.5", "1").await;
+    for above in (0..12).rev() {
+        for depth in [1, 10, 1_000] {
+            let book = app.get(&format!("/orderbooks/GRID?depth={depth}")).await.expect(200).json();
+            let price =
+                |side: &str| book[side][0]["price"].as_str().expect("a price").parse::<f64>().expect("a number");
+            assert_eq!((&book["crossed"], price("bids") >= price("asks")), (&json!(true), true), "{depth} {book}");
+        }
+        app.delete(&format!("/orderbooks/GRID/orders/b{}", 11 - above)).await.expect(200);
+    }
+    assert_eq!(view(&app).await["crossed"], false);
+}
+
+#[tokio::test]
 async fn a_client_that_has_the_state_gets_304() {
     let app = TestApp::spawn().await;
     create(&app, "GRID").await;

@@ -23,22 +23,38 @@ const TEXT: u8 = 1;
 const PING: u8 = 9;
 
 /// A client that writes frames byte by byte.
-struct Wire(TcpStream);
+pub(super) struct Wire(TcpStream, String);
 
 impl Wire {
-    async fn open(address: SocketAddr, path: &str) -> Self {
-        let mut wire = Self(TcpStream::connect(address).await.expect("a connection"));
+    pub(super) async fn open(address: SocketAddr, path: &str) -> Self {
+        Self::open_with(address, path, "").await
+    }
+
+    /// Opens a connection; each of the additional headers ends with CRLF.
+    pub(super) async fn open_with(address: SocketAddr, path: &str, headers: &str) -> Self {
+        let mut wire = Self(TcpStream::connect(address).await.expect("a connection"), String::new());
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         wire.send(head.as_bytes()).await;
         let mut reply = Vec::new();
         while !reply.ends_with(b"\r\n\r\n") {
             reply.push(wire.0.read_u8().await.expect("a reply"));
         }
-        assert!(reply.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&reply));
+        wire.1 = String::from_utf8(reply).expect("text");
+        assert!(wire.1.starts_with("HTTP/1.1 101 "), "{}", wire.1);
         wire
+    }
+
+    /// The head of the response to the handshake.
+    pub(super) fn head(&self) -> &str {
+        &self.1
+    }
+
+    pub(super) async fn send_text(&mut self, text: &str) {
+        // A connection that the service has closed takes nothing; its code is read later.
+        let _ = self.0.write_all(&frame(FINAL | TEXT, text.as_bytes())).await;
     }
 
     async fn send(&mut self, bytes: &[u8]) {
@@ -46,7 +62,7 @@ impl Wire {
     }
 
     /// The opcode and the payload of the next frame; `None` at the end of the connection.
-    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(super) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let read = async {
             let [first, length] = self.read().await?;
             let length = match length {
@@ -68,7 +84,7 @@ impl Wire {
     }
 
     /// The code of the close frame; 1006 if the connection ends without one.
-    async fn close_code(&mut self) -> u16 {
+    pub(super) async fn close_code(&mut self) -> u16 {
         while let Some((opcode, payload)) = self.next().await {
             if opcode == 8 {
                 return u16::from_be_bytes([payload[0], payload[1]]);

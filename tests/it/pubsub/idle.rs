@@ -17,7 +17,7 @@ use crate::support::{ServiceProcess, TestApp, faketime};
 const SPEED: u32 = 15;
 
 /// A service with a fast clock on the Redis of `app`.
-fn fast_service(app: &TestApp, variables: &[(&str, &str)]) -> ServiceProcess {
+pub(super) fn fast_service(app: &TestApp, variables: &[(&str, &str)]) -> ServiceProcess {
     let clock = faketime(&["-m", "-f", &format!("+0 x{SPEED}")]);
     let clock = clock.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let variables: Vec<_> = clock.chain(variables.iter().copied()).collect();
@@ -66,7 +66,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream) -> Result<(), tok
 }
 
 /// Opens a stream of events; `headers` end with CRLF each.
-async fn events(address: SocketAddr, path: &str, headers: &str) -> Lines<BufReader<TcpStream>> {
+pub(super) async fn events(address: SocketAddr, path: &str, headers: &str) -> Lines<BufReader<TcpStream>> {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -76,7 +76,7 @@ async fn events(address: SocketAddr, path: &str, headers: &str) -> Lines<BufRead
 }
 
 /// The rest of the next line that begins with this.
-async fn line_with(lines: &mut Lines<BufReader<TcpStream>>, begin: &str) -> String {
+pub(super) async fn line_with(lines: &mut Lines<BufReader<TcpStream>>, begin: &str) -> String {
     loop {
         let line = lines.next_line().await.expect("a line").expect("the stream is open");
         if let Some(rest) = line.strip_prefix(begin) {

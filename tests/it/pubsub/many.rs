@@ -211,7 +211,7 @@ fn with_config(app: &TestApp, config: &str) -> ServiceProcess {
 }
 
 /// A client whose kernel accepts only a few bytes that it does not read.
-async fn with_small_buffer(service: &mut ServiceProcess) -> Socket {
+pub(super) async fn with_small_buffer(service: &mut ServiceProcess) -> Socket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 << 10).expect("a size");
     let address = service.address();

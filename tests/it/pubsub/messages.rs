@@ -1,10 +1,12 @@
 //! Publishing and reading over HTTP.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Method, Request};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::socket::{Socket, number, price};
 use crate::support::TestApp;
@@ -112,6 +114,65 @@ async fn every_message_of_a_batch_has_its_own_result() {
     let statuses: Vec<_> = (0..4).map(|at| reply["results"][at]["status"].as_u64().expect("a status")).collect();
     assert_eq!(statuses, [201, 404, 422, 422], "{reply}");
     assert_eq!(reply["results"][0]["published"]["offset"], 1);
+}
+
+#[tokio::test]
+async fn the_messages_of_a_batch_share_calls_and_keep_their_order_and_results() {
+    let app = TestApp::spawn().await;
+    let on = |channel: &str, at: u64| {
+        let mut message = price(at);
+        message["channel"] = json!(channel);
+        message
+    };
+    // Every third message appears on both channels of events, and every fifth repeats the one before it.
+    let mut messages: Vec<Value> = Vec::new();
+    for at in 1..=200 {
+        let channel = match at % 3 {
+            0 => "market:events",
+            1 => "market:events:ENERGY",
+            _ => "market:prices",
+        };
+        messages.push(on(channel, at));
+        if at % 5 == 0 {
+            messages.extend(messages.last().cloned());
+        }
+    }
+    let [old, older] = [7, 6].map(|revision| {
+        let mut message = on("orderbook:E", revision);
+        message["revision"] = json!(revision);
+        message
+    });
+    messages.extend([old, older]);
+    let calls = || -> u64 {
+        let info: String = app.redis().command(&["INFO", "commandstats"]);
+        let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap_or("0,");
+        line.split(',').next().and_then(|count| count.parse().ok()).expect("a number")
+    };
+    let before = calls();
+    let reply = app.post("/pubsub", json!({ "messages": messages })).await.expect(200).json();
+    assert!(calls() - before < 20, "{} calls", calls() - before);
+    let results = reply["results"].as_array().expect("results");
+    assert_eq!((&reply["published"], &reply["duplicates"]), (&json!(201), &json!(40)), "{reply}");
+    for (message, result) in messages.iter().zip(results).take(240) {
+        let published = &result["published"];
+        assert_eq!((&published["id"], &published["channel"]), (&message["id"], &message["channel"]), "{result}");
+    }
+    assert_eq!((&results[240]["status"], &results[241]["status"]), (&json!(201), &json!(409)), "{reply}");
+    let numbers = async |channel: &str| {
+        let page = app.get(&format!("/pubsub/{channel}/history?limit=300")).await.expect(200).json();
+        let items = page["items"].as_array().expect("items").clone();
+        assert!(items.iter().zip(1..).all(|(item, offset)| item["offset"] == offset), "{page}");
+        items.iter().map(number).collect::<Vec<_>>()
+    };
+    let of = |kinds: &[u64]| (1..=200).filter(|at| kinds.contains(&(at % 3))).collect::<Vec<u64>>();
+    assert_eq!(numbers("market:events:ENERGY").await, of(&[1]));
+    assert_eq!(numbers("market:events").await, of(&[0, 1]));
+    // Expired messages are trimmed, whatever the number of those that follow together.
+    app.clock().advance(Duration::from_secs(601));
+    let later: Vec<_> = (300..370).map(|at| on("market:events:ENERGY", at)).collect();
+    app.post("/pubsub", json!({ "messages": later })).await.expect(200);
+    let kept: u64 = app.redis().command(&["XLEN", "pubsub:log:{market:events:ENERGY}"]);
+    assert_eq!(kept, 70);
 }
 
 #[tokio::test]

@@ -72,6 +72,24 @@ impl Socket {
         }
     }
 
+    pub async fn send_binary(&mut self, bytes: &'static [u8]) {
+        self.0.send(Message::binary(bytes)).await.expect("sent");
+    }
+
+    /// The code and the reason with which the service closes the connection; messages before it are dropped.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match tokio::time::timeout(Duration::from_secs(20), self.0.next()).await.expect("in time") {
+                Some(Ok(Message::Close(frame))) => {
+                    let frame = frame.expect("a code");
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return (1006, String::new()),
+            }
+        }
+    }
+
     /// Sends a command and returns its reply; messages that arrive before it are dropped.
     pub async fn command(&mut self, command: Value) -> Value {
         self.send(&command).await;

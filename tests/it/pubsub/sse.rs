@@ -23,7 +23,12 @@ struct EventSource {
 
 impl EventSource {
     async fn open(app: &TestApp, path: &str, last_id: &str) -> Self {
-        let request = Request::builder().uri(path).header("last-event-id", last_id).body(Body::empty());
+        Self::open_as(app, path, last_id, "text/event-stream").await
+    }
+
+    async fn open_as(app: &TestApp, path: &str, last_id: &str, accept: &str) -> Self {
+        let request = Request::builder().uri(path).header("last-event-id", last_id).header("accept", accept);
+        let request = request.body(Body::empty());
         let response = app.app().answer(request.expect("a request")).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -72,6 +77,34 @@ async fn a_stream_continues_after_the_last_event() {
     drop(source);
     let mut source = EventSource::open(&app, path, &last).await;
     assert_eq!([number(&source.next().await.data), number(&source.next().await.data)], [4, 5]);
+}
+
+#[tokio::test]
+async fn messages_arrive_as_cloud_events() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    let paths = ["/pubsub/sse?channel=market:events", "/pubsub/sse?channel=market:events&channel=orders:ann"];
+    for (first, path) in [10, 20].into_iter().zip(paths) {
+        let accept = "text/event-stream;q=0.5, application/cloudevents+json";
+        let mut source = EventSource::open_as(&app, path, "", accept).await;
+        let published = app.post("/pubsub/market:events", price(first)).await.expect(201).json();
+        let event = source.next().await;
+        let name = if path.contains("orders") { "message" } else { "PriceUpdate" };
+        assert_eq!((event.name.as_str(), &event.data["type"]), (name, &json!("PriceUpdate")), "{event:?}");
+        assert_eq!(
+            (&event.data["specversion"], &event.data["data"]),
+            (&json!("1.0"), &price(first)["data"]),
+            "{event:?}"
+        );
+        assert_eq!(event.data["offset"], published["offset"].to_string(), "{event:?}");
+        app.delete("/pubsub/market:events/history").await.expect(204);
+        let gap = source.next().await;
+        assert_eq!((gap.name.as_str(), &gap.data["reason"]), ("gap", &json!("epoch")), "{gap:?}");
+        drop(source);
+        // The id continues, whatever the form of the messages.
+        app.post("/pubsub/market:events", price(first + 1)).await.expect(201);
+        let mut source = EventSource::open_as(&app, path, &gap.id, accept).await;
+        assert_eq!(source.next().await.data["id"], format!("p{}", first + 1));
+    }
 }
 
 #[tokio::test]

@@ -15,17 +15,8 @@ pub struct SentinelGroup {
 impl SentinelGroup {
     /// A master, its replica and one Sentinel with a quorum of 1, which replaces a master that is silent for 300 ms.
     pub async fn start() -> Self {
-        let (master_port, replica_port, port) = (free_port(), free_port(), free_port());
-        let tcp = |port: u16| ["--save".to_owned(), String::new(), "--port".to_owned(), port.to_string()];
-        let master = start(&tcp(master_port));
-        let mut options = tcp(replica_port).to_vec();
-        options.extend(["--replicaof".to_owned(), format!("127.0.0.1 {master_port}")]);
-        options.extend(["--repl-diskless-sync-delay".to_owned(), "0".to_owned()]);
-        let replica = start(&options);
-        eventually("the replica is in sync", async || {
-            replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
-        })
-        .await;
+        let (master_port, port) = (free_port(), free_port());
+        let (master, replica) = replicated(master_port).await;
         let file = format!(
             "sentinel monitor {MASTER} 127.0.0.1 {master_port} 1\n\
              sentinel down-after-milliseconds {MASTER} 300\n\
@@ -54,34 +45,45 @@ impl SentinelGroup {
     }
 }
 
+/// A master on this port and its replica, in sync.
+pub async fn replicated(port: u16) -> (RedisServer, RedisServer) {
+    let tcp = |port: u16| ["--save".to_owned(), String::new(), "--port".to_owned(), port.to_string()];
+    let master = start(&[&tcp(port)[..], &["--repl-diskless-sync-delay".to_owned(), "0".to_owned()]].concat());
+    let mut options = tcp(free_port()).to_vec();
+    options.extend(["--replicaof".to_owned(), format!("127.0.0.1 {port}")]);
+    options.extend(["--repl-diskless-sync-delay".to_owned(), "0".to_owned()]);
+    let replica = start(&options);
+    eventually("the replica is in sync", async || {
+        replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+    })
+    .await;
+    (master, replica)
+}
+
 pub struct Cluster {
+    /// The masters.
     pub nodes: Vec<RedisServer>,
     pub ports: Vec<u16>,
+    /// The replica of each master, if there are any.
+    pub replicas: Vec<RedisServer>,
+}
+
+/// A node of a cluster, and its port.
+fn node() -> (RedisServer, u16) {
+    let (port, bus) = (free_port(), free_port());
+    let options = format!(
+        "--port {port} --cluster-enabled yes --cluster-port {bus} --cluster-node-timeout 2000 --repl-diskless-sync-delay 0"
+    );
+    let mut options: Vec<String> = options.split(' ').map(str::to_owned).collect();
+    options.extend(["--save".to_owned(), String::new()]);
+    (start(&options), port)
 }
 
 impl Cluster {
     /// Three masters with a third of the slots each.
     pub async fn start() -> Self {
-        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
-        let nodes: Vec<RedisServer> = ports
-            .iter()
-            .map(|port| {
-                let bus = free_port();
-                start(&[
-                    "--save".to_owned(),
-                    String::new(),
-                    "--port".to_owned(),
-                    port.to_string(),
-                    "--cluster-enabled".to_owned(),
-                    "yes".to_owned(),
-                    "--cluster-port".to_owned(),
-                    bus.to_string(),
-                    "--cluster-node-timeout".to_owned(),
-                    "2000".to_owned(),
-                ])
-            })
-            .collect();
-        let cluster = Self { nodes, ports };
+        let (nodes, ports): (Vec<RedisServer>, Vec<u16>) = (0..3).map(|_| node()).unzip();
+        let cluster = Self { nodes, ports, replicas: Vec::new() };
         let mut first = 0;
         for (nth, node) in cluster.nodes.iter().enumerate() {
             let last = if nth == 2 { 16_383 } else { first + 5_460 };
@@ -91,17 +93,49 @@ impl Cluster {
             first = last + 1;
         }
         for (node, port) in cluster.nodes.iter().zip(&cluster.ports).skip(1) {
-            let config: Vec<String> = node.command(&["CONFIG", "GET", "cluster-port"]);
-            let _: String = cluster.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &config[1]]);
+            cluster.meet(node, *port);
         }
-        eventually("the cluster is complete", async || {
-            cluster.nodes.iter().all(|node| {
-                let info: String = node.command(&["CLUSTER", "INFO"]);
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
-            })
+        cluster.complete(3).await;
+        cluster
+    }
+
+    /// Three masters with one replica each.
+    pub async fn with_replicas() -> Self {
+        let mut cluster = Self::start().await;
+        for _ in 0..3 {
+            let (replica, port) = node();
+            cluster.meet(&replica, port);
+            cluster.replicas.push(replica);
+        }
+        cluster.complete(6).await;
+        for (master, replica) in cluster.nodes.iter().zip(&cluster.replicas) {
+            let id: String = master.command(&["CLUSTER", "MYID"]);
+            let _: String = replica.command(&["CLUSTER", "REPLICATE", &id]);
+        }
+        eventually("every replica is in sync", async || {
+            let synced = |replica: &RedisServer| {
+                replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+            };
+            cluster.replicas.iter().all(synced)
         })
         .await;
         cluster
+    }
+
+    fn meet(&self, node: &RedisServer, port: u16) {
+        let config: Vec<String> = node.command(&["CONFIG", "GET", "cluster-port"]);
+        let _: String = self.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &config[1]]);
+    }
+
+    async fn complete(&self, nodes: usize) {
+        let known = format!("cluster_known_nodes:{nodes}\r\n");
+        eventually("the cluster is complete", async || {
+            self.nodes.iter().chain(&self.replicas).all(|node| {
+                let info: String = node.command(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains(&known)
+            })
+        })
+        .await;
     }
 
     /// The configuration of a service that knows one node and discovers the others.

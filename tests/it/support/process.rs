@@ -46,6 +46,11 @@ impl ServiceProcess {
         Self::launch(command, variables)
     }
 
+    /// Runs `serve` by a command that ends with the path of the binary.
+    pub fn start_by(command: Command, variables: &[(&str, &str)]) -> Self {
+        Self::launch(command, variables)
+    }
+
     fn launch(mut command: Command, variables: &[(&str, &str)]) -> Self {
         let mut child = command
             .arg("serve")
@@ -161,6 +166,28 @@ impl ServiceProcess {
             let status = std::fs::read_to_string(&path).unwrap_or_default();
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
             line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+        }
+    }
+
+    /// Lets the process open at most `files` files.
+    pub fn limit_files(&self, files: u64) {
+        let limit = [format!("--pid={}", self.child.id()), format!("--nofile={files}:")];
+        let status = Command::new("prlimit").args(limit).status();
+        assert!(status.expect("prlimit of util-linux").success());
+    }
+
+    /// Sends a request without a body so many times over one connection, and waits for the responses.
+    pub fn repeat(&mut self, request: &str, times: usize) {
+        let mut connection = self.connect();
+        let mut chunk = vec![0; 64 << 10];
+        for _ in 0..times / 50 {
+            connection.write_all(request.repeat(50).as_bytes()).expect("sent");
+            let mut responses = String::new();
+            while responses.matches("HTTP/1.1 ").count() < 50 {
+                let length = connection.read(&mut chunk).expect("a response in time");
+                assert!(length > 0, "the service closed the connection");
+                responses.push_str(&String::from_utf8_lossy(&chunk[..length]));
+            }
         }
     }
 

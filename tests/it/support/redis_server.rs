@@ -8,13 +8,17 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Starts a server, writes its process id to a file, and ends it with `END_SIGNAL`, or KILL, when standard input closes, even
-/// if the test is killed.
+/// if the test is killed. A file that must not grow is an error to the server, as a full disk is, and does not end it.
 pub(super) const SUPERVISOR: &str = r#"exec 3<&0
+trap '' XFSZ
 "$@" </dev/null 3<&- & server=$!
 echo "$server" > "$PID_FILE"
 { cat <&3 >/dev/null; kill -CONT "$server" 2>/dev/null; kill "-${END_SIGNAL:-KILL}" "$server" 2>/dev/null; } &
 exec 3<&-
 wait "$server""#;
+
+/// The folder of the shipped configuration of Redis.
+pub const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/redis");
 
 /// The Redis type of RedisJSON values.
 pub const MODULE_TYPE: &str = "ReJSON-RL";
@@ -60,14 +64,26 @@ impl RedisServer {
     ///
     /// The harness adds a user for itself, since the shipped users have too few permissions.
     pub fn production() -> Self {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/redis");
+        Self::shipped("redis.conf", &[])
+    }
+
+    /// A server with a shipped configuration file and the shipped users; the password of each is its name.
+    pub fn shipped(file: &str, options: &[&str]) -> Self {
         let directory = temporary_directory();
-        let users = std::fs::read_to_string(shipped.join("users.acl")).expect("the shipped users");
+        let users = std::fs::read_to_string(Path::new(SHIPPED).join("users.acl")).expect("the shipped users");
+        // Sentinels let a server rewrite its file, and files include each other.
+        for name in ["redis.conf", "replica.conf", "cluster.conf"] {
+            std::fs::copy(Path::new(SHIPPED).join(name), directory.path().join(name)).expect("a shipped file");
+        }
+        let turned_on =
+            |users: String, name: &str| users.replace(&format!("{name} off"), &format!("{name} on >{name}"));
+        let users = ["replica", "sentinel"].into_iter().fold(users.replace(" resetpass", ""), turned_on);
         let acl = directory.path().join("users.acl");
         std::fs::write(&acl, format!("{users}\nuser harness on nopass ~* &* +@all\n")).expect("a file");
         let acl = acl.display().to_string();
         let users = Users { service: "?user=gridtokenx&pass=gridtokenx", test: "?user=harness&pass=any" };
-        Self::launch(directory, Some(shipped.join("redis.conf")), &["--aclfile", &acl], users)
+        let file = directory.path().join(file);
+        Self::launch(directory, Some(file), &[&["--aclfile", &acl], options].concat(), users)
     }
 
     /// A server or Sentinel with this configuration file, which it may rewrite.
@@ -144,6 +160,7 @@ impl RedisServer {
             .arg("--dir")
             .arg(self.directory.path())
             .args(&self.options)
+            .current_dir(self.directory.path())
             .env("PID_FILE", self.pid_file())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

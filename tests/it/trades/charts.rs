@@ -1,9 +1,10 @@
 //! TradingView's charts: bars, symbols, and the end of scrolling.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{MINUTE, report, trade};
-use crate::support::{START, TestApp};
+use crate::support::{NDJSON, START, TestApp, eventually, ndjson};
 
 #[tokio::test]
 async fn a_chart_scrolls_back_to_the_first_bar_and_ends_with_no_data() {
@@ -42,6 +43,23 @@ async fn a_chart_scrolls_back_to_the_first_bar_and_ends_with_no_data() {
     assert_eq!(filled["t"][4], START / 1_000);
     let unknown = app.get("/udf/history?symbol=NONE&resolution=1D&from=0&to=4102444800").await.expect(200).json();
     assert_eq!((&unknown["s"], unknown.get("nextTime")), (&json!("no_data"), None));
+}
+
+#[tokio::test]
+async fn a_cut_answer_keeps_the_newest_bars() {
+    let app = TestApp::spawn().await;
+    let trades: Vec<Value> = (0..5_010).map(|n| trade(&n.to_string(), START - n * MINUTE, "3", "1")).collect();
+    app.send(Method::POST, "/trades?symbol=GRID", &[NDJSON], ndjson(&trades)).await.expect(201);
+    eventually("all are folded", async || app.get("/market/candles/GRID?limit=1").await.is(200)).await;
+    let history = async |rest: &str| {
+        let path = format!("/udf/history?symbol=GRID&resolution=1&from=0&to={}{rest}", START / 1_000 + 60);
+        app.get(&path).await.expect(200).json()["t"].as_array().cloned().expect("bars")
+    };
+    for rest in ["", "&countback=5000"] {
+        let bars = history(rest).await;
+        assert_eq!((bars.len(), bars.last()), (5_000, Some(&json!(START / 1_000))), "{rest}");
+    }
+    assert!(history("&countback=10").await.len() >= 10);
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 mod candles;
 mod charts;
 mod fold;
+mod lines;
 mod record;
+mod recorded;
 
 use serde_json::{Value, json};
 

@@ -7,6 +7,7 @@ use super::simulation::SYMBOL;
 pub(super) fn list(base: &str) -> String {
     let base = base.trim_end_matches('/');
     let pages = [
+        ("the web page", "/ui/".to_owned()),
         ("the API, to try out", "/swagger-ui/".to_owned()),
         ("a meter, by hour", "/energy/meters/MTR-001/readings?from=-24h&to=now&agg=sum&bucket=1h".to_owned()),
         ("prices, by hour", format!("/market/prices/{SYMBOL}?from=-24h&to=now&agg=ohlcv&bucket=1h")),

@@ -1,7 +1,7 @@
 //! Snapshots that replace a book of levels.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::http::integer;
 
@@ -42,6 +42,25 @@ pub(in super::super) struct BookSnapshot {
     pub source_sequence: Option<u64>,
 }
 
+/// One order per line, as it is placed. Orders of one price match in the order of the lines.
+#[derive(ToSchema)]
+#[schema(as = BookOrderLines, value_type = String)]
+#[expect(dead_code, reason = "described here, read line by line by snapshots.rs")]
+#[schema(
+    example = "{\"order_id\":\"order-1\",\"owner\":\"user-7\",\"side\":\"buy\",\"price\":\"4.35\",\"quantity\":\"10.000\"}\n"
+)]
+pub(in super::super) struct OrderLines(String);
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in super::super) struct SnapshotQuery {
+    /// The sender's sequence of a snapshot in NDJSON; JSON has it in the body. A snapshot whose sequence is not above the last
+    /// one is refused.
+    #[param(value_type = Option<u64>, required = false, nullable = false)]
+    pub source_sequence: Option<u64>,
+}
+
 /// A snapshot that is in the book.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = BookReplaced)]
@@ -49,4 +68,6 @@ pub(in super::super) struct BookReplaced {
     pub generation: u64,
     /// The sequence of the snapshot.
     pub sequence: u64,
+    /// Resting orders; those of the snapshot that had expired are left out. 0 for a book of levels.
+    pub orders: u64,
 }

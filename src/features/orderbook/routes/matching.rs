@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
+use axum::http::HeaderMap;
 
 use super::super::MATCH;
+use super::super::actor::Actor;
 use super::super::model::{
     BookDeltas, BookPath, BookReplaced, BookSnapshot, DeltaContent, DeltasQuery, FillsReply, FillsRequest, MAX_FILLS,
-    MAX_LEVELS, MAX_WAIT_MS,
+    MAX_LEVELS, MAX_WAIT_MS, OrderLines, SnapshotQuery,
 };
 use super::super::service::OrderBookService;
 use crate::http::auth::Principal;
-use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::body::BodyStream;
+use crate::http::extract::{Json, NoQuery, Path, Query, media_type, parse_json, require_json};
 use crate::http::fencing::GrantToken;
+use crate::http::json_lines::JsonLines;
+use crate::http::negotiation::NDJSON;
 use crate::http::problem::Problem;
 
 /// Report fills.
@@ -38,19 +43,33 @@ pub(in super::super) async fn report_fills(
     Ok(Json(books.fill(&path.symbol, &request.fills, token).await?))
 }
 
-/// Replace all levels of an order book.
+/// Replace all levels or all orders of an order book.
 ///
-/// Only for books of the kind `levels`. Readers see the old levels until the snapshot is complete.
+/// A book of the kind `levels` takes JSON. A book of the kind `orders` takes NDJSON of any length, one order per line; they
+/// get new sequences, and orders that the snapshot lacks are gone. Readers see the old book until the snapshot is complete,
+/// and an invalid line leaves it unchanged.
 #[utoipa::path(put, path = "/orderbooks/{symbol}", tag = "orderbook", operation_id = "replace_book",
-    params(BookPath), request_body = BookSnapshot,
-    responses((status = 200, description = "The book has these levels", body = BookReplaced)))]
+    params(BookPath, SnapshotQuery),
+    request_body(content((BookSnapshot = "application/json"), (OrderLines = "application/x-ndjson"))),
+    responses((status = 200, description = "The book has these levels or orders", body = BookReplaced)))]
 pub(in super::super) async fn replace_book(
     State(books): State<Arc<OrderBookService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     Path(path): Path<BookPath>,
-    NoQuery: NoQuery,
+    Query(SnapshotQuery { source_sequence }): Query<SnapshotQuery>,
     GrantToken(token): GrantToken,
-    Json(snapshot): Json<BookSnapshot>,
+    headers: HeaderMap,
+    body: BodyStream,
 ) -> Result<Json<BookReplaced>, Problem> {
+    if media_type(&headers).as_deref() == Some(NDJSON) {
+        let (actor, lines) = (Actor::of(&caller)?, JsonLines::new(body, books.body_idle));
+        return Ok(Json(books.replace_orders(&path.symbol, &actor, lines, source_sequence, token).await?));
+    }
+    require_json(&headers)?;
+    if source_sequence.is_some() {
+        return Err(Problem::query_parameter("source_sequence", format!("must only be sent with {NDJSON}")));
+    }
+    let snapshot: BookSnapshot = parse_json(&body.collect(books.body_limit, books.body_idle).await?)?;
     let levels = snapshot.bids.len() + snapshot.asks.len();
     if levels > MAX_LEVELS {
         return Err(Problem::body_field(
@@ -58,7 +77,7 @@ pub(in super::super) async fn replace_book(
             format!("must have at most {MAX_LEVELS} levels with asks, got {levels}"),
         ));
     }
-    Ok(Json(books.replace(&path.symbol, &snapshot, token).await?))
+    Ok(Json(books.replace_levels(&path.symbol, &snapshot, token).await?))
 }
 
 /// Read the changes of an order book after a sequence, or wait for the next one.

@@ -9,12 +9,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
-use super::super::access::Verb;
 use super::super::cloud_event::StoredCloudEvent;
 use super::super::error::PubSubError;
-use super::super::model::{
-    ChannelPath, HistoryQuery, HistoryReply, LatestReply, MAX_PAGE, MAX_WAIT_MS, Order, StoredMessage,
-};
+use super::super::model::{ChannelPath, HistoryQuery, HistoryReply, LatestReply, MAX_PAGE, MAX_WAIT_MS, Order};
 use super::super::service::PubSubService;
 use crate::events::{HistoryOrder, Keep};
 use crate::http::auth::{Caller, Principal};
@@ -52,8 +49,7 @@ pub(in super::super) async fn get_history(
 ) -> Result<Response, Problem> {
     let limit = require_count("limit", query.limit.unwrap_or(DEFAULT_PAGE), MAX_PAGE)?;
     let since = query.position().map_err(|(name, rule)| Problem::query_parameter(name, rule))?;
-    pubsub.refuse_revoked(caller.principal.as_deref()).await?;
-    pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;
+    pubsub.admit_reader(caller.principal.as_deref(), &path.channel).await?;
     let page = match query.wait_ms {
         Some(wait) if wait > MAX_WAIT_MS => {
             let rule = format!("must be between 0 and {MAX_WAIT_MS}, got {wait}");
@@ -75,8 +71,7 @@ pub(in super::super) async fn get_history(
 }
 
 fn as_cloud_events(page: HistoryReply) -> Response {
-    let messages = page.items.iter().filter_map(|text| serde_json::from_str::<StoredMessage>(text.get()).ok());
-    let events: Vec<StoredCloudEvent> = messages.map(StoredCloudEvent::from).collect();
+    let events: Vec<_> = page.items.iter().filter_map(|text| StoredCloudEvent::parse(text.get())).collect();
     let mut response = Json(events).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CLOUD_EVENTS));
@@ -104,8 +99,7 @@ pub(in super::super) async fn get_latest(
     Path(path): Path<ChannelPath>,
     NoQuery: NoQuery,
 ) -> Result<Json<LatestReply>, Problem> {
-    pubsub.refuse_revoked(caller.principal.as_deref()).await?;
-    let namespace = pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;
+    let namespace = pubsub.admit_reader(caller.principal.as_deref(), &path.channel).await?;
     if namespace.keep != Keep::Latest {
         return Ok(Json(LatestReply { items: Vec::new() }));
     }

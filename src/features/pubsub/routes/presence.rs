@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 
-use super::super::access::Verb;
 use super::super::model::{ChannelPath, PresenceReply};
 use super::super::service::PubSubService;
 use crate::http::auth::Caller;
@@ -25,8 +24,7 @@ pub(in super::super) async fn get_presence(
     Path(path): Path<ChannelPath>,
     NoQuery: NoQuery,
 ) -> Result<Json<PresenceReply>, Problem> {
-    pubsub.refuse_revoked(caller.principal.as_deref()).await?;
-    pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;
+    pubsub.admit_reader(caller.principal.as_deref(), &path.channel).await?;
     Ok(Json(pubsub.presence(&path.channel, true).await?))
 }
 
@@ -40,7 +38,6 @@ pub(in super::super) async fn get_presence_stats(
     Path(path): Path<ChannelPath>,
     NoQuery: NoQuery,
 ) -> Result<Json<PresenceReply>, Problem> {
-    pubsub.refuse_revoked(caller.principal.as_deref()).await?;
-    pubsub.require(caller.principal.as_deref(), Verb::Subscribe, &path.channel)?;
+    pubsub.admit_reader(caller.principal.as_deref(), &path.channel).await?;
     Ok(Json(pubsub.presence(&path.channel, false).await?))
 }

@@ -109,7 +109,12 @@ impl Store {
                 break;
             }
         }
+        let now = self.clock.now();
         for (batch, outcome) in batches.iter().zip(&outcomes) {
+            // The samples ascend. One of each batch is enough, and costs little beside the call.
+            if let Some(newest) = batch.samples.last().filter(|_| outcome.stored > 0) {
+                self.metrics.record_lag(now.saturating_sub(newest.timestamp));
+            }
             if outcome.stale {
                 self.note_stale(batch.key);
             }

@@ -5,40 +5,77 @@ pub(super) mod udf;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::model::{
-    CandleView, CandlesQuery, MAX_PAGE, Statistics, SymbolPath, TradeReceipt, TradeReport, TradeView, TradesQuery,
+    CandleView, CandlesQuery, MAX_PAGE, MAX_TRADES, Statistics, SymbolPath, TradeLines, TradeReceipt, TradeReport,
+    TradeReportQuery, TradeView, TradesQuery,
 };
+use super::record::Report;
 use super::service::TradeService;
 use crate::clock::MAX_TIMESTAMP;
 use crate::http::counts::require_count;
-use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, media_type, parse_json, require_json};
 use crate::http::fencing::GrantToken;
+use crate::http::json_lines::read_all;
+use crate::http::negotiation::NDJSON;
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, Page};
-use crate::tape::is_entry_id;
+use crate::tape::{Symbol, is_entry_id};
 
 /// Report trades of a symbol.
 ///
-/// All trades of the request are stored, or none. A repetition stores nothing and gets the first answer, for at least an
-/// hour, or 100,000 trades of the symbol: a request whose outcome is unknown can be repeated.
-#[utoipa::path(post, path = "/trades", tag = "market", operation_id = "report_trades",
-    request_body = TradeReport,
+/// JSON: all trades of the request are stored, or none. NDJSON: one trade per line, up to the limit of a body. An invalid line
+/// refuses all of them; if a later part of the request fails, the problem's detail says how many trades were stored.
+///
+/// A repetition stores nothing and gets the first answer, for at least an hour, or 100,000 trades of the symbol: a request
+/// whose outcome is unknown can be repeated.
+#[utoipa::path(post, path = "/trades", tag = "market", operation_id = "report_trades", params(TradeReportQuery),
+    request_body(content((TradeReport = "application/json"), (TradeLines = "application/x-ndjson"))),
     responses((status = 200, description = "The tape had all these trades", body = TradeReceipt),
               (status = 201, description = "The trades are on the tape", body = TradeReceipt)))]
 pub(super) async fn report_trades(
     State(trades): State<Arc<TradeService>>,
-    NoQuery: NoQuery,
+    Query(TradeReportQuery { symbol }): Query<TradeReportQuery>,
     GrantToken(token): GrantToken,
-    Json(report): Json<TradeReport>,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
+    let report = if media_type(&headers).as_deref() == Some(NDJSON) {
+        let Some(symbol) = symbol else {
+            return Err(Problem::query_parameter("symbol", format!("is missing, which a body of {NDJSON} needs")));
+        };
+        lines_report(symbol, &body)?
+    } else {
+        require_json(&headers)?;
+        if symbol.is_some() {
+            return Err(Problem::query_parameter("symbol", format!("must only be sent with {NDJSON}")));
+        }
+        json_report(parse_json(&body)?)?
+    };
     let receipt = trades.record(report, token).await?;
     Ok(match receipt.stored {
         0 => (StatusCode::OK, Json(receipt)).into_response(),
         _ => Created(receipt).into_response(),
     })
+}
+
+fn json_report(TradeReport { symbol, trades }: TradeReport) -> Result<Report, Problem> {
+    let count = trades.len();
+    if !(1..=MAX_TRADES).contains(&count) {
+        return Err(Problem::body_field("/trades", format!("must have 1 to {MAX_TRADES} items, got {count}")));
+    }
+    let trades = trades.into_iter().enumerate().map(|(at, trade)| (format!("/trades/{at}"), trade));
+    Ok(Report { symbol, trades: trades.collect() })
+}
+
+fn lines_report(symbol: Symbol, body: &[u8]) -> Result<Report, Problem> {
+    let trades: Vec<_> = read_all(body)?.into_iter().map(|(number, trade)| (format!("/{number}"), trade)).collect();
+    if trades.is_empty() {
+        return Err(Problem::body_field("", "must have at least one line"));
+    }
+    Ok(Report { symbol, trades })
 }
 
 /// List the trades of a symbol, the last to arrive first.

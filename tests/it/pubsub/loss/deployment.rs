@@ -12,6 +12,8 @@ pub enum Deployment {
     Single(RedisServer),
     Sentinel(Box<SentinelGroup>),
     Cluster(Cluster),
+    /// Its subscribers are cut all the time.
+    Restless(RedisServer),
 }
 
 impl Deployment {
@@ -27,10 +29,14 @@ impl Deployment {
         Self::Cluster(Cluster::start().await)
     }
 
+    pub fn restless() -> Self {
+        Self::Restless(RedisServer::start())
+    }
+
     /// The configuration of a service.
     pub fn config(&self) -> String {
         match self {
-            Self::Single(server) => format!("[redis]\nurl = \"{}\"\n", server.url()),
+            Self::Single(server) | Self::Restless(server) => format!("[redis]\nurl = \"{}\"\n", server.url()),
             Self::Sentinel(group) => group.config(),
             Self::Cluster(cluster) => cluster.config(),
         }
@@ -43,7 +49,7 @@ impl Deployment {
 
     fn servers(&self) -> Vec<&RedisServer> {
         match self {
-            Self::Single(server) => vec![server],
+            Self::Single(server) | Self::Restless(server) => vec![server],
             Self::Sentinel(group) => vec![&group.master, &group.replica],
             Self::Cluster(cluster) => cluster.nodes.iter().collect(),
         }
@@ -61,6 +67,7 @@ impl Deployment {
             (75, Self::Single(server)) => server.command(&["FLUSHALL"]),
             (75, Self::Sentinel(group)) => group.replica.command(&["FLUSHALL"]),
             (75, Self::Cluster(cluster)) => cluster.nodes.iter().for_each(|node| node.command(&["FLUSHALL"])),
+            (_, Self::Restless(server)) => cut_subscribers(server),
             (85 | 90, Self::Sentinel(group)) => cut_subscribers(&group.replica),
             (10 | 20 | 30 | 85 | 90, this) => this.cut_subscribers(),
             _ => {}

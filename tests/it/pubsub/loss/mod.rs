@@ -9,9 +9,10 @@ mod deployment;
 mod observer;
 mod unchecked;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -19,6 +20,8 @@ use tempfile::TempDir;
 use crate::support::{ServiceProcess, TestApp, eventually};
 use client::{Client, KINDS};
 use deployment::Deployment;
+#[cfg(debug_assertions)]
+use gridtokenx_redis::features::pubsub::IGNORES_HOLES;
 pub use observer::{Observer, Position, Published};
 use unchecked::Recorder;
 
@@ -53,6 +56,19 @@ async fn nothing_is_lost_silently_on_a_cluster() {
     run(Deployment::cluster().await, &SHORT).await;
 }
 
+/// The control of the test itself. Release builds always check.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_service_that_does_not_check_offsets_loses_messages_silently() {
+    let mut deployment = Deployment::restless();
+    let config = format!("{CONFIG}{}", deployment.config());
+    let mut app = TestApp::builder().config(&config).system_clock().spawn().await;
+    let mut replicas = Replicas::only(app.serve());
+    IGNORES_HOLES.store(true, Ordering::SeqCst);
+    let wrong = follow(&mut deployment, &app, &mut replicas, &SHORT).await.expect_err("messages are missing");
+    assert!(wrong.contains(" after "), "{wrong}");
+}
+
 #[tokio::test]
 #[ignore = "takes minutes: make loss-check"]
 async fn nothing_is_lost_silently_by_many_clients_on_a_single_redis() {
@@ -73,7 +89,8 @@ async fn nothing_is_lost_silently_by_many_clients_on_a_cluster() {
 
 /// Two replicas with the clients. A third one, of the test itself, publishes.
 struct Replicas {
-    folder: TempDir,
+    /// Absent if the clients connect to a service inside the test.
+    folder: Option<TempDir>,
     running: Vec<ServiceProcess>,
     /// Where clients connect.
     addresses: Arc<Mutex<Vec<String>>>,
@@ -83,14 +100,20 @@ impl Replicas {
     fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("service.toml"), config).expect("a file");
-        let mut replicas = Self { folder, running: Vec::new(), addresses: Arc::default() };
+        let mut replicas = Self { folder: Some(folder), running: Vec::new(), addresses: Arc::default() };
         replicas.add();
         replicas.add();
         replicas
     }
 
+    fn only(address: SocketAddr) -> Self {
+        let addresses = Arc::new(Mutex::new(vec![address.to_string()]));
+        Self { folder: None, running: Vec::new(), addresses }
+    }
+
     fn add(&mut self) {
-        let mut replica = ServiceProcess::start_with(&self.folder.path().join("service.toml"), &[]);
+        let Some(folder) = &self.folder else { return };
+        let mut replica = ServiceProcess::start_with(&folder.path().join("service.toml"), &[]);
         replica.ready();
         self.addresses.lock().expect("the addresses").push(replica.address().to_string());
         self.running.push(replica);
@@ -98,6 +121,9 @@ impl Replicas {
 
     /// Kills the oldest replica without warning, after a new one has started.
     fn replace_one(&mut self) {
+        if self.running.is_empty() {
+            return;
+        }
         self.add();
         self.addresses.lock().expect("the addresses").remove(0);
         self.running.remove(0).signal("KILL");
@@ -127,9 +153,20 @@ async fn run(mut deployment: Deployment, size: &Size) {
     let config = format!("{CONFIG}{}", deployment.config());
     let app = TestApp::builder().config(&config).system_clock().spawn().await;
     let mut replicas = Replicas::start(&config);
+    follow(&mut deployment, &app, &mut replicas, size).await.unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+/// Publishes through `app` while clients follow at the replicas. Fails with the first observation that is wrong.
+async fn follow(
+    deployment: &mut Deployment,
+    app: &TestApp,
+    replicas: &mut Replicas,
+    size: &Size,
+) -> Result<(), String> {
+    let begun = Instant::now();
     let mut published: Vec<Published> = Vec::new();
     for number in 0..size.channels {
-        published.push(Published::begin(publish(&app, &channel(number), number).await.0));
+        published.push(Published::begin(publish(app, &channel(number), number).await.0));
     }
     let done = Arc::new(AtomicBool::new(false));
     let recorder = Recorder::start(deployment.pubsub_link(), channel(0), &done);
@@ -148,7 +185,7 @@ async fn run(mut deployment: Deployment, size: &Size) {
     eventually("every client listens", all_listen).await;
     for at in 0..size.messages {
         let (number, to) = (size.channels + at, at % size.channels);
-        let (position, sent) = publish(&app, &channel(to), number).await;
+        let (position, sent) = publish(app, &channel(to), number).await;
         published[usize::try_from(to).expect("few")].add(position, number, sent);
         let percent = 100 * at / size.messages;
         if percent != 100 * (at + 1) / size.messages {
@@ -172,11 +209,13 @@ async fn run(mut deployment: Deployment, size: &Size) {
     clients.join_all().await;
     for (at, observer) in &observers {
         let observer = observer.lock().expect("it");
-        observer.verify(&published[usize::try_from(*at).expect("few")]).unwrap_or_else(|wrong| panic!("{wrong}"));
+        observer.verify(&published[usize::try_from(*at).expect("few")])?;
     }
     let count =
         |of: fn(&Observer) -> usize| observers.iter().map(|(_, one)| of(&one.lock().expect("it"))).sum::<usize>();
     let (received, gaps) = (count(Observer::received), count(Observer::gaps));
-    println!("{} clients received {received} messages and {gaps} gaps", observers.len());
+    let (clients, time) = (observers.len(), begun.elapsed());
+    println!("{clients} clients received {received} messages of {} and {gaps} gaps in {time:?}", size.messages);
     recorder.expect_loss(&published[0]);
+    Ok(())
 }

@@ -1,0 +1,66 @@
+//! Leaves a former master as soon as a Sentinel names its successor.
+//!
+//! A former master that is well accepts writes until the Sentinels turn it into a replica, which they do seconds after they
+//! have chosen the new one. What it accepts in between is lost.
+
+use futures_util::StreamExt;
+use redis::{ConnectionInfo, RedisError};
+use tokio_util::sync::CancellationToken;
+
+use super::topology::subscriber_at;
+use super::{Backoff, Redis};
+use crate::lifecycle::Tasks;
+
+/// A Sentinel publishes `<name> <old host> <old port> <new host> <new port>` here when it uses the new master.
+const CHANNEL: &str = "+switch-master";
+
+impl Redis {
+    /// Follows every configured Sentinel; does nothing for other topologies.
+    pub(super) fn follow_sentinels(&self, tasks: &Tasks) {
+        let Some((name, sentinels)) = self.0.private_pool.manager().sentinels() else { return };
+        for sentinel in sentinels {
+            let (this, name, sentinel) = (self.clone(), name.to_owned(), sentinel.clone());
+            tasks.spawn("redis.sentinel", move |stop| async move { this.follow(&name, &sentinel, stop).await });
+        }
+    }
+
+    async fn follow(&self, name: &str, sentinel: &ConnectionInfo, stop: CancellationToken) {
+        let mut backoff: Backoff = self.0.limits.backoff;
+        loop {
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = self.hear(name, sentinel, &mut backoff) => ended,
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "cannot follow a Sentinel");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+    }
+
+    /// Hears one Sentinel until the connection to it ends.
+    async fn hear(&self, name: &str, sentinel: &ConnectionInfo, backoff: &mut Backoff) -> Result<(), RedisError> {
+        let mut subscriber = subscriber_at(sentinel.clone()).await?;
+        subscriber.subscribe(CHANNEL).await?;
+        backoff.reset();
+        let mut messages = subscriber.into_on_message();
+        while let Some(message) = messages.next().await {
+            let text = String::from_utf8_lossy(message.get_payload_bytes());
+            if text.split(' ').next() == Some(name) {
+                tracing::info!(redis = self.servers(), switch = %text, "a Sentinel names a new master");
+                self.leave_connections();
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces all connections. Commands that still use one receive their replies or time out.
+    fn leave_connections(&self) {
+        std::iter::once(&self.0.shared).chain(&self.0.lanes).for_each(super::Link::leave);
+        // One in use goes on: its server refuses further writes once it is a replica.
+        let _ = self.0.private_pool.retain(|_, _| false);
+    }
+}

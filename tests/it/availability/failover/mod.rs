@@ -1,0 +1,170 @@
+//! A master with a replica fails under load, in several ways. What callers were told is compared with what is there after.
+//!
+//! The short form has one fault of each kind. `GTX_HA_CHECK=long` is the form of `make ha-check`: 20 minutes of faults in an
+//! order that `GTX_HA_CHECK_SEED` repeats, with a table of what was lost.
+
+mod load;
+mod record;
+
+use std::cell::Cell;
+use std::mem::swap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use load::Load;
+use record::{Told, Write, conflicts, contradictions};
+
+use crate::lock_check::random::Random;
+use crate::support::{RedisServer, SentinelGroup, TestApp, eventually};
+
+/// How the master fails.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// SIGKILL: it comes back without its data.
+    Killed,
+    /// SIGSTOP: it comes back with writes that the new master does not have.
+    Frozen,
+    /// `SENTINEL FAILOVER`: the master is well.
+    Moved,
+}
+
+const FAULTS: [Fault; 3] = [Fault::Killed, Fault::Frozen, Fault::Moved];
+
+/// The durable writes that succeed before the fault, and as many after it.
+const WRITES: u64 = 100;
+const LONG: Duration = Duration::from_secs(20 * 60);
+
+#[tokio::test]
+async fn no_write_that_a_replica_had_is_lost_when_the_master_fails() {
+    let setting = |wanted| std::env::vars().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    let seed = setting("GTX_HA_CHECK_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let mut group = SentinelGroup::start().await;
+    let app = TestApp::builder()
+        .system_clock()
+        .config(&format!("{}[streams]\nmax_streams = 1000000\n", group.config()))
+        .spawn()
+        .await;
+    let settings = json!({ "mode": "store", "kind": "orders" });
+    app.put("/orderbooks/GRID/settings", settings).await.expect(201);
+    match setting("GTX_HA_CHECK").as_deref() {
+        None => {
+            let mut first = 0;
+            for fault in FAULTS {
+                first = round(&app, &mut group, fault, first).await;
+            }
+        }
+        Some("long") => {
+            println!("seed {seed}");
+            let (mut random, mut first, end) = (Random::new(seed), 0, Instant::now() + LONG);
+            while Instant::now() < end {
+                first = round(&app, &mut group, FAULTS[random.index(FAULTS.len())], first).await;
+            }
+        }
+        Some(other) => panic!("GTX_HA_CHECK is long or unset, not {other}"),
+    }
+}
+
+/// One fault under load. Afterwards the former replica is the master, and the former master its replica. The names of what
+/// is written begin at the number `first`; returns the next one.
+async fn round(app: &TestApp, group: &mut SentinelGroup, fault: Fault, first: u64) -> u64 {
+    let counted = counter(app).await;
+    let load = Load::new(app, first);
+    let ((), ()) = tokio::join!(load.run(), async {
+        writes(&load).await;
+        load.record().outage = None;
+        fail(group, fault).await;
+        swap(&mut group.master, &mut group.replica);
+        in_sync(group).await;
+        writes(&load).await;
+        load.is_over.store(true, Ordering::Relaxed);
+    });
+    let record = std::mem::take(&mut *load.record());
+    let mut exists = Vec::with_capacity(record.writes.len());
+    for some in record.writes.chunks(32) {
+        exists.extend(join_all(some.iter().map(|write| exists_at(app, &write.path))).await);
+    }
+    let lost = |is_durable| {
+        let is_lost =
+            |(write, exists): &(&Write, &bool)| write.told == Told::Made && write.is_durable == is_durable && !**exists;
+        record.writes.iter().zip(&exists).filter(is_lost).count()
+    };
+    println!(
+        "{fault:?}: {} writes, lost {} of those that a replica had and {} of the others; {} increments, {} leases; \
+         outage {:.1} s; {:?}",
+        record.writes.len(),
+        lost(true),
+        lost(false),
+        record.increments,
+        record.leases.len(),
+        record.outage().as_secs_f64(),
+        record.statuses,
+    );
+    let mut wrong = contradictions(&record.writes, &exists);
+    wrong.extend(conflicts(&record.leases));
+    assert!(wrong.is_empty(), "{fault:?}: {wrong:#?}");
+    assert_eq!(counter(app).await - counted, record.increments, "{fault:?}: every increment was made once");
+    assert!(record.leases.len() > 10, "the lock was hardly used");
+    load.numbers.load(Ordering::Relaxed)
+}
+
+/// Whether a read finds what was written; an outage is no answer.
+async fn exists_at(app: &TestApp, path: &str) -> bool {
+    let read = Cell::new(None);
+    eventually("a read is answered", async || {
+        let status = app.get(path).await.status.as_u16();
+        read.set(Some(status == 200).filter(|_| [200, 404].contains(&status)));
+        read.get().is_some()
+    })
+    .await;
+    read.get() == Some(true)
+}
+
+async fn counter(app: &TestApp) -> u64 {
+    let reply = app.get("/cache/counter").await;
+    if reply.is(404) { 0 } else { reply.expect(200).json().as_u64().expect("a number") }
+}
+
+async fn writes(load: &Load<'_>) {
+    let before = load.made.load(Ordering::Relaxed);
+    eventually("writes succeed", async || load.made.load(Ordering::Relaxed) >= before + WRITES).await;
+}
+
+/// Lets the master fail until the replica is the master, and brings the former one back.
+async fn fail(group: &mut SentinelGroup, fault: Fault) {
+    match fault {
+        Fault::Killed => group.master.kill(),
+        Fault::Frozen => group.master.stall(),
+        Fault::Moved => {
+            eventually("the Sentinel starts a failover", async || {
+                group.sentinel.try_command::<String>(&["SENTINEL", "FAILOVER", "gridtokenx"]).is_ok()
+            })
+            .await;
+        }
+    }
+    // A master that came back earlier, without its data, would be found again.
+    let port = &group.replica.command::<Vec<String>>(&["CONFIG", "GET", "port"])[1];
+    eventually("the Sentinel names the replica", async || {
+        let named = group.sentinel.command::<Vec<String>>(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "gridtokenx"]);
+        named.get(1) == Some(port) && has(&group.replica, "role:master")
+    })
+    .await;
+    match fault {
+        Fault::Killed => group.master.boot(),
+        Fault::Frozen => group.master.resume(),
+        Fault::Moved => {}
+    }
+}
+
+async fn in_sync(group: &SentinelGroup) {
+    eventually("the former master follows", async || {
+        has(&group.replica, "master_link_status:up") && has(&group.master, "connected_slaves:1")
+    })
+    .await;
+}
+
+fn has(server: &RedisServer, text: &str) -> bool {
+    server.try_command::<String>(&["INFO", "replication"]).is_ok_and(|info| info.contains(text))
+}

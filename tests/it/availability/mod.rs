@@ -1,0 +1,5 @@
+//! What is promised while servers of Redis fail: replicas that have a write, and the shipped configuration for groups.
+
+mod durability;
+mod failover;
+mod shipped;
