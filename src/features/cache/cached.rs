@@ -59,7 +59,7 @@ impl Filling {
     }
 
     /// Takes the lease of an absent value, unless another client has it.
-    fn granted(&self, seen: &mut Seen, reply: LeaseReply) {
+    fn granted(seen: &mut Seen, reply: LeaseReply) {
         match reply {
             LeaseReply::Granted { token } => seen.lease = Some(token),
             LeaseReply::Held { stale: Some(raw), .. } => {
@@ -135,7 +135,9 @@ impl CachedValues for Filling {
         let entries: Vec<EntryKeys> = keys.iter().map(|key| self.cache.keys.entry(key)).collect();
         // GET and PTTL count as one use, unless a cluster receives them one by one.
         let commands = if self.cache.redis.is_cluster() { 2 } else { 1 };
-        entries.iter().for_each(|entry| (0..commands).for_each(|_| self.note(entry)));
+        for entry in &entries {
+            (0..commands).for_each(|_| self.note(entry));
+        }
         let reads = entries.iter().flat_map(|entry| ["GET", "PTTL"].map(|verb| command(verb, entry.value.as_str())));
         let reads: Vec<_> = reads.collect();
         let mut answers = self.cache.redis.query_all(&reads, Effect::Read).await?.into_iter();
@@ -164,7 +166,7 @@ impl CachedValues for Filling {
         absent.iter().filter_map(|at| entries.get(*at)).for_each(|entry| self.note(entry));
         for (at, reply) in absent.iter().zip(self.cache.redis.call_all(calls).await?) {
             if let Some(seen) = all.get_mut(*at) {
-                self.granted(seen, reply?);
+                Self::granted(seen, reply?);
             }
         }
         Ok(all)

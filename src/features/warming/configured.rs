@@ -56,7 +56,7 @@ pub(super) fn sources(deps: &Deps, config: &WarmingConfig) -> Result<HashMap<Str
                     let rule = "must begin with an entry of warming.http.allow".to_owned();
                     return Err(refuse(field("url"), rule).into());
                 }
-                Some(Source::Http(HttpSource { url: url.clone(), client: client.clone() }))
+                Some(Source::Http(Box::new(HttpSource { url: url.clone(), client: client.clone() })))
             }
             SourceConfig::Literal { file, .. } => {
                 let text =

@@ -1,4 +1,4 @@
-//! Cache warming: values are cached before they are requested, from PostgreSQL, HTTP services, files and the service's own
+//! Cache warming: values are cached before they are requested, from `PostgreSQL`, HTTP services, files and the service's own
 //! data.
 //!
 //! Files, in reading order:

@@ -144,6 +144,7 @@ pub(super) enum RunKind {
 /// A run of a task.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = WarmingRun)]
+#[expect(clippy::struct_field_names, reason = "the name of the field in the answer")]
 pub(super) struct Run {
     #[schema(example = "limits.1767225600000")]
     pub id: String,

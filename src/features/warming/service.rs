@@ -75,7 +75,9 @@ impl WarmingService {
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let metrics = WarmingMetrics::new(&deps.metrics);
         let configured = configured(&deps.config, &config, &sources, &deps.cached)?;
-        configured.keys().for_each(|name| metrics.introduce(name));
+        for name in configured.keys() {
+            metrics.introduce(name);
+        }
         Ok(Self {
             store: Store { redis: state, keys },
             cached: deps.cached.clone(),

@@ -1,4 +1,4 @@
-//! A private PostgreSQL for a test, on a unix socket in a temporary directory, and a PgBouncer before it.
+//! A private `PostgreSQL` for a test, on a unix socket in a temporary directory, and a `PgBouncer` before it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -138,7 +138,7 @@ impl Drop for Server {
     }
 }
 
-/// PostgreSQL refuses to run as root.
+/// `PostgreSQL` refuses to run as root.
 fn unprivileged(program: &Path) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);
@@ -157,7 +157,7 @@ fn supervised(program: &Path, directory: &Path, signal: &str) -> Command {
     command
 }
 
-/// A server program of PostgreSQL, which Debian keeps in a directory of its version.
+/// A server program of `PostgreSQL`, which Debian keeps in a directory of its version.
 fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin").join(name)).collect();
@@ -165,7 +165,7 @@ fn program(name: &str) -> PathBuf {
     found.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{name} {MISSING}"))
 }
 
-/// A directory that the user of PostgreSQL may write to.
+/// A directory that the user of `PostgreSQL` may write to.
 fn temporary_directory() -> TempDir {
     let directory = tempfile::Builder::new().prefix("gtx-pg-").tempdir().expect("a temporary directory");
     if rustix::process::geteuid().is_root() {

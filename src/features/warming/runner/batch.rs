@@ -7,6 +7,7 @@ use crate::cached::{Change, ChangeKind, Changed, Found, OpenedTag, Seen};
 use crate::features::warming::error::WarmingError;
 use crate::features::warming::plan::{HotRule, Task};
 use crate::features::warming::service::WarmingService;
+use crate::features::warming::sources::SourceValue;
 use crate::features::warming::sources::{Answer, SourceError, Wanted};
 use crate::features::warming::values::life;
 use crate::redis::{Backoff, Effect, RedisFault};
@@ -95,7 +96,7 @@ impl WarmingService {
         if pass.is_lost() {
             return Ok(0);
         }
-        Ok(self.write(pass, verdicts, &tags).await?)
+        self.write(pass, verdicts, &tags).await
     }
 
     async fn write(
@@ -106,17 +107,14 @@ impl WarmingService {
     ) -> Result<u32, WarmingError> {
         let (mut changes, mut waiting) = (Vec::new(), Vec::new());
         for (seen, mut verdict) in verdicts {
-            match verdict.kind.take() {
-                Some(kind) => {
-                    waiting.push((seen.key.clone(), kind.clone(), verdict));
-                    changes.push(Change { seen, kind });
+            if let Some(kind) = verdict.kind.take() {
+                waiting.push((seen.key.clone(), kind.clone(), verdict));
+                changes.push(Change { seen, kind });
+            } else {
+                if verdict.outcome == Expected::Failed {
+                    pass.name(&seen.key);
                 }
-                None => {
-                    if verdict.outcome == Expected::Failed {
-                        pass.name(&seen.key);
-                    }
-                    note(pass, verdict.outcome);
-                }
+                note(pass, verdict.outcome);
             }
         }
         let mut written = 0;
@@ -285,7 +283,7 @@ fn judge(task: &Task, seen: Seen, answer: Result<Answer, SourceError>, limit: us
             Verdict { kind: is_free.then_some(kind), outcome, etag: value.etag, updated: value.updated }
         }
         Ok(Answer::NotModified) => {
-            let ttl_ms = life(task, &Default::default());
+            let ttl_ms = life(task, &SourceValue::default());
             verdict(Some(ChangeKind::Touch { ttl_ms }), Expected::Unchanged)
         }
         Ok(Answer::Absent) => {

@@ -1,4 +1,4 @@
-//! PostgreSQL. Every query runs as an unnamed statement in a transaction of its own that only reads, so that it also works
+//! `PostgreSQL`. Every query runs as an unnamed statement in a transaction of its own that only reads, so that it also works
 //! behind a pooler that hands out connections by transaction.
 
 use std::pin::pin;
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const ROW_LIMIT: usize = 100_000;
 /// The most bytes of one query's rows.
 const BYTE_LIMIT: usize = 64 << 20;
-/// From 1970-01-01 to 2000-01-01, where PostgreSQL's time begins, milliseconds.
+/// From 1970-01-01 to 2000-01-01, where `PostgreSQL`'s time begins, milliseconds.
 const EPOCH: i64 = 946_684_800_000;
 /// How much earlier than the last look changes are read again, milliseconds: a transaction that commits late has an
 /// earlier time of change.
@@ -105,9 +105,8 @@ impl Database {
     /// Runs a query. A connection that failed or was given up is closed, never reused.
     async fn rows(&self, sql: &str, arguments: &[Argument]) -> Result<Rows, SourceError> {
         let waiting = tokio::time::timeout(CONNECT, self.0.slots.acquire());
-        let _slot = match waiting.await {
-            Ok(Ok(slot)) => slot,
-            _ => return Err(SourceError::temporary("all connections to the database are busy")),
+        let Ok(Ok(_slot)) = waiting.await else {
+            return Err(SourceError::temporary("all connections to the database are busy"));
         };
         loop {
             let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -80,10 +80,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 /// Source: the IANA IPv6 Special-Purpose Address Registry.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
-    let is_special = (first == 0x2001 && second < 0x200)
-        || (first == 0x2001 && second == 0xdb8)
-        || first == 0x2002
-        || first == 0x3fff;
+    let is_special = (first == 0x2001 && (second < 0x200 || second == 0xdb8)) || first == 0x2002 || first == 0x3fff;
     first & 0xe000 == 0x2000 && !is_special
 }
 

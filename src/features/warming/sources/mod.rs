@@ -32,7 +32,7 @@ pub(super) enum Source {
     Missing {
         lists_changes: bool,
     },
-    Http(HttpSource),
+    Http(Box<HttpSource>),
     Literal(BTreeMap<String, Bytes>),
     Computed {
         function: ComputedFunction,
