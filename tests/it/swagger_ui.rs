@@ -48,6 +48,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("list_latency_events", "Redis has not been slow"),
     ("list_slow_commands", "no command of Redis was slow"),
     ("get_inventory", "the inventory may still run"),
+    ("get_minute", "the minute that runs has no trade if the only one came before it began"),
 ];
 
 /// Fills need the token of a lock, which no example has. The default configuration assigns no limiter to Envoy's descriptors, and has no secret for channel tokens.
