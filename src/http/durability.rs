@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use super::access::Access;
-use super::openapi::operations;
+use super::openapi::with_rows;
 use super::openapi_responses;
 use super::problem::{self, Problem};
 use super::route_table::Route;
@@ -75,14 +75,11 @@ pub(super) fn confirm(durability: Durability, mut response: Response) -> Respons
 
 /// Documents the header and its problem in the operations that write.
 pub fn describe(document: &mut OpenApi, rows: &[Access]) {
-    for (path, item) in &mut document.paths.paths {
-        for (method, operation) in operations(item) {
-            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
-            if row.is_some_and(Access::writes) {
-                operation.parameters.get_or_insert_default().push(RefOr::T(parameter()));
-                openapi_responses::add(operation, "422", problem::INVALID_HEADER.slug);
-                openapi_responses::add(operation, "503", problem::REPLICATION_UNMET.slug);
-            }
+    for (operation, row) in with_rows(document, rows) {
+        if row.writes() {
+            operation.parameters.get_or_insert_default().push(RefOr::T(parameter()));
+            openapi_responses::add(operation, "422", problem::INVALID_HEADER.slug);
+            openapi_responses::add(operation, "503", problem::REPLICATION_UNMET.slug);
         }
     }
 }

@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use super::access::{Access, Fencing};
-use super::openapi::operations;
+use super::openapi::with_rows;
 use super::openapi_responses;
 use super::problem::{self, Problem};
 use super::reply::ItemError;
@@ -71,16 +71,13 @@ pub(super) fn refuse_unheeded(method: &Method, headers: &HeaderMap) -> Result<()
 
 /// Documents the header, and the rejection of a stale token, in the operations whose access rows support them.
 pub fn describe(document: &mut OpenApi, rows: &[Access]) {
-    for (path, item) in &mut document.paths.paths {
-        for (method, operation) in operations(item) {
-            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
-            match row.map_or(Fencing::None, |row| row.fencing) {
-                Fencing::None => {}
-                Fencing::Items => take_header(operation),
-                Fencing::Target => {
-                    take_header(operation);
-                    openapi_responses::add(operation, "409", problem::STALE_FENCE.slug);
-                }
+    for (operation, row) in with_rows(document, rows) {
+        match row.fencing {
+            Fencing::None => {}
+            Fencing::Items => take_header(operation),
+            Fencing::Target => {
+                take_header(operation);
+                openapi_responses::add(operation, "409", problem::STALE_FENCE.slug);
             }
         }
     }

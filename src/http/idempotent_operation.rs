@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use super::access::Access;
-use super::openapi::operations;
+use super::openapi::with_rows;
 
 /// Identifies all attempts that one caller makes on one route with one `Idempotency-Key`; absent without that header.
 ///
@@ -90,12 +90,9 @@ pub const MAX_KEY: usize = 255;
 
 /// Documents the header `Idempotency-Key` in the operations whose access rows respect it.
 pub fn describe(document: &mut OpenApi, rows: &[Access]) {
-    for (path, item) in &mut document.paths.paths {
-        for (method, operation) in operations(item) {
-            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
-            if row.is_some_and(Access::is_repeatable) {
-                operation.parameters.get_or_insert_default().push(RefOr::T(parameter()));
-            }
+    for (operation, row) in with_rows(document, rows) {
+        if row.is_repeatable() {
+            operation.parameters.get_or_insert_default().push(RefOr::T(parameter()));
         }
     }
 }

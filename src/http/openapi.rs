@@ -103,22 +103,18 @@ pub fn check_access(api: &OpenApiRouter, rows: &[Access]) -> Result<(), String> 
 /// States what a caller of each operation must present, from its row of the access table: one of the two credentials, with
 /// the scope `x-scope`, or nothing.
 pub fn secure(document: &mut OpenApi, rows: &[Access]) {
-    for (path, item) in &mut document.paths.paths {
-        for (method, operation) in operations(item) {
-            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
-            let Some(row) = row else { continue };
-            let own = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
-            operation.description = Some(own + &scope_text(row.guard));
-            match row.guard {
-                Guard::Public => operation.security = Some(Vec::new()),
-                Guard::InBand => {
-                    let schemes = ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [""; 0]));
-                    operation.security = Some(std::iter::once(SecurityRequirement::default()).chain(schemes).collect());
-                }
-                Guard::Scope(scope) => {
-                    let extensions = [("x-scope", json!(scope))].into_iter().chain(keys_of_scope(row.keys));
-                    operation.extensions.get_or_insert_default().merge(extensions.collect::<Extensions>());
-                }
+    for (operation, row) in with_rows(document, rows) {
+        let own = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
+        operation.description = Some(own + &scope_text(row.guard));
+        match row.guard {
+            Guard::Public => operation.security = Some(Vec::new()),
+            Guard::InBand => {
+                let schemes = ["api_key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [""; 0]));
+                operation.security = Some(std::iter::once(SecurityRequirement::default()).chain(schemes).collect());
+            }
+            Guard::Scope(scope) => {
+                let extensions = [("x-scope", json!(scope))].into_iter().chain(keys_of_scope(row.keys));
+                operation.extensions.get_or_insert_default().merge(extensions.collect::<Extensions>());
             }
         }
     }
@@ -150,6 +146,19 @@ pub fn silence_heads(document: &mut OpenApi) {
             response.content.clear();
         }
     }
+}
+
+/// The operations of a document that have a row, with it.
+pub(super) fn with_rows<'a>(
+    document: &'a mut OpenApi,
+    rows: &'a [Access],
+) -> impl Iterator<Item = (&'a mut path::Operation, &'a Access)> {
+    document.paths.paths.iter_mut().flat_map(move |(path, item)| {
+        operations(item).filter_map(move |(method, operation)| {
+            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()))?;
+            Some((operation, row))
+        })
+    })
 }
 
 /// A path's operations by method.

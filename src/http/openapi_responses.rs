@@ -8,19 +8,16 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 
 use super::access::Access;
-use super::openapi::operations;
+use super::openapi::{operations, with_rows};
 use super::problem::{COMMON, PROBLEM_PAGES, ProblemKind, UNAUTHENTICATED};
 
 const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Documents the problems of every access row as responses of its operation.
 pub fn describe(document: &mut OpenApi, rows: &[Access]) {
-    for (path, item) in &mut document.paths.paths {
-        for (method, operation) in operations(item) {
-            let row = rows.iter().find(|row| (row.method, row.path) == (method, path.as_str()));
-            for kind in row.into_iter().flat_map(|row| row.problems.iter().copied().flatten()) {
-                add(operation, kind.status.as_str(), kind.slug);
-            }
+    for (operation, row) in with_rows(document, rows) {
+        for kind in row.problems.iter().copied().flatten() {
+            add(operation, kind.status.as_str(), kind.slug);
         }
     }
 }

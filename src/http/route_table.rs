@@ -106,7 +106,7 @@ impl RouteTable {
                 keys: row.keys,
                 changes_state: row.changes_state,
                 writes: row.writes(),
-                min_replicas: row.min_replicas,
+                min_replicas: if row.writes() { row.min_replicas } else { 0 },
                 path: row.path,
                 has_parameters: row.path.contains('{'),
                 metrics: metrics.route(row.method, row.path),

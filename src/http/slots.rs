@@ -3,13 +3,19 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::auth::Principal;
+use super::problem::{OVERLOADED, Problem};
+use crate::redis::Outcome;
 use crate::redis::durability::Durability;
 
 /// Counters of the credentials. Credentials share one if their hashes meet, which a client cannot arrange: the hash has a
 /// random key.
 const COUNTERS: usize = 4_096;
+
+/// When a client may try again that finds the slots of a kind of streams taken: streams are held for long.
+const RETRY_STREAM: Duration = Duration::from_secs(10);
 
 /// A number of slots: requests, streams or bytes. One credential holds at most half of them, rounded up. Without authentication all callers are one,
 /// and may hold all.
@@ -67,6 +73,23 @@ impl Slots {
             return Err(NoSlot::Full);
         }
         Ok(Slot { slots: self.clone(), caller: None, count })
+    }
+
+    /// Takes the slot of an open stream for a caller.
+    ///
+    /// # Errors
+    /// `overloaded` (503).
+    pub fn take_stream(&self, caller: &Principal) -> Result<Slot, Problem> {
+        let slot = self.take().and_then(|mut slot| slot.assign(caller).map(|()| slot));
+        slot.map_err(|reason| {
+            let detail = match reason {
+                NoSlot::Full => "this replica has as many of these streams as it may have".to_owned(),
+                NoSlot::ShareTaken(share) => {
+                    format!("this credential has {share} of these streams, half of a replica's")
+                }
+            };
+            Problem::new(&OVERLOADED).detail(detail).outcome(Outcome::NotApplied).retry_after(RETRY_STREAM)
+        })
     }
 
     fn caller(&self, at: usize) -> Option<&AtomicUsize> {

@@ -17,7 +17,7 @@ use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::events::Events;
 use crate::features::feature::StartError;
-use crate::http::slots::{NoSlot, Slot, Slots};
+use crate::http::slots::Slots;
 use crate::lifecycle::Phase;
 use crate::redis::{Effect, Redis, RedisRoles};
 use crate::telemetry::metrics::Metrics;
@@ -39,7 +39,7 @@ pub(super) struct AlertService {
     pub(super) phase: Phase,
     pub(super) changes: broadcast::Sender<Alert>,
     board: Mutex<Board>,
-    streams: Slots,
+    pub(super) streams: Slots,
 }
 
 impl AlertService {
@@ -106,14 +106,6 @@ impl AlertService {
         let command = redis::cmd("HSET").arg(&self.keys.acks).arg(id).arg(text).take();
         self.redis.query::<i64>(&command, Effect::Write).await?;
         self.board().acknowledge(id, ack).ok_or_else(not_found)
-    }
-
-    /// Counts a stream of alerts until it is dropped.
-    ///
-    /// # Errors
-    /// [`NoSlot`] if too many are open.
-    pub(super) fn open_stream(&self) -> Result<Slot, NoSlot> {
-        self.streams.take()
     }
 
     /// The alerts that fire, and every change after this call.

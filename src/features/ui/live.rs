@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{LiveFrame, Moment};
 use super::totals::Totals;
 use crate::deps::Deps;
-use crate::http::slots::{NoSlot, Slot, Slots};
+use crate::http::slots::Slots;
 
 /// The time between two frames.
 const STEP: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const WAITING: usize = 32;
 pub(super) struct Live {
     pub(super) deps: Deps,
     pub(super) frames: Frames,
-    viewers: Slots,
+    pub(super) viewers: Slots,
 }
 
 /// The state that handlers share.
@@ -36,14 +36,6 @@ pub(super) type Shared = Arc<Live>;
 impl Live {
     pub(super) fn new(deps: &Deps) -> Self {
         Self { deps: deps.clone(), frames: Frames::new(), viewers: Slots::new(MAX_VIEWERS) }
-    }
-
-    /// Counts a viewer until the slot is dropped.
-    ///
-    /// # Errors
-    /// [`NoSlot`] if there are too many.
-    pub(super) fn admit(&self) -> Result<Slot, NoSlot> {
-        self.viewers.take()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::features::alerts::model::Alert;
 use crate::features::alerts::service::Shared;
 use crate::http::auth::Principal;
 use crate::http::extract::{NoQuery, OpenConnection};
-use crate::http::problem::{OVERLOADED, Problem};
+use crate::http::problem::Problem;
 use crate::http::reply::event_stream;
 use crate::http::slots::Slot;
 
@@ -36,8 +36,7 @@ pub(in super::super) async fn stream_alerts(
     open: Option<Extension<OpenConnection>>,
     NoQuery: NoQuery,
 ) -> Result<Response, Problem> {
-    let slot = alerts.open_stream();
-    let slot = slot.map_err(|_| Problem::new(&OVERLOADED).detail("this replica has as many streams as it may have"))?;
+    let slot = alerts.streams.take_stream(&caller)?;
     let expires = caller.end(alerts.clock.now());
     let open = open.map(|Extension(open)| open);
     let state = StreamState { alerts, changes: None, expires, has_expired: false, _slot: slot, _open: open };

@@ -1,7 +1,7 @@
 //! `GET /ui/events`: the live numbers as Server-Sent Events.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -13,12 +13,10 @@ use tokio::sync::broadcast::Receiver;
 use crate::features::ui::live::Shared;
 use crate::http::auth::Principal;
 use crate::http::extract::{NoQuery, OpenConnection};
-use crate::http::problem::{OVERLOADED, Problem};
+use crate::http::problem::Problem;
 use crate::http::reply::event_stream;
 use crate::http::slots::Slot;
 
-/// When a viewer may try again that finds all places taken.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The scopes whose actions the page offers.
 const OFFERED: &[&str] = &["cache:write", "json:write"];
 
@@ -35,10 +33,7 @@ pub(in super::super) async fn stream_live_numbers(
     open: Option<Extension<OpenConnection>>,
     NoQuery: NoQuery,
 ) -> Result<Response, Problem> {
-    let slot = live.admit().map_err(|_| {
-        let problem = Problem::new(&OVERLOADED).retry_after(RETRY_AFTER);
-        problem.detail("this replica has as many viewers as it may have")
-    })?;
+    let slot = live.viewers.take_stream(&caller)?;
     let expires = caller.end(live.deps.clock.now());
     let may: Vec<&str> = OFFERED.iter().copied().filter(|scope| caller.may(scope)).collect();
     let (kept, frames) = live.frames.follow();
