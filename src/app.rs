@@ -15,7 +15,9 @@ use tower::{Layer, ServiceExt};
 use tower_http::cors::Cors;
 use utoipa::openapi::OpenApi;
 
+use crate::cached::Cached;
 use crate::clock::Clock;
+use crate::computed::Computed;
 use crate::config::auth::AuthConfig;
 use crate::config::fencing::FencingConfig;
 use crate::config::http::HttpConfig;
@@ -130,6 +132,7 @@ const KEYS: &[(&str, Keys)] = &[
     ("/trades/windows", Keys::CheckedByHandler),
     ("/trades/windows/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/users/{id}", Keys::InPath(&["{id}"])),
+    ("/warming/values/{key}", Keys::InPath(&["{key}"])),
 ];
 
 /// The keys of an operation by its path, or by the path to a key that it continues.
@@ -173,6 +176,8 @@ impl App {
             shared,
             series: SeriesFeed::default(),
             fold: Fold::default(),
+            cached: Cached::default(),
+            computed: Computed::default(),
         };
         let api = api(&deps)?;
         let channels = gzipped::compressed(&pubsub::describe_channels(&deps.events));
@@ -256,6 +261,8 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         shared: Shared::default(),
         series: SeriesFeed::default(),
         fold: Fold::default(),
+        cached: Cached::default(),
+        computed: Computed::default(),
         configs: watch::Sender::new(config.clone()),
         config,
     };

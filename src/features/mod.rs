@@ -19,6 +19,7 @@ pub mod streams;
 pub mod timeseries;
 pub mod trades;
 pub mod ui;
+pub mod warming;
 
 pub use feature::{Feature, StartError};
 
@@ -42,4 +43,5 @@ pub static FEATURES: &[&Feature] = &[
     &timeseries::FEATURE,
     &trades::FEATURE,
     &ui::FEATURE,
+    &warming::FEATURE,
 ];

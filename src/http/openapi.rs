@@ -17,6 +17,7 @@ use super::problem::ProblemBody;
 const TAGS: &[(&str, &str)] = &[
     ("health", "Whether the service is ready. No credential is needed."),
     ("cache", "Values with a TTL: any bytes, with conditional writes, counters, tags and protection from stampedes."),
+    ("warming", "Cache warming: values that are cached before they are requested, and reads through the cache."),
     ("locks", "Leases with fencing tokens: one holder per resource, for a limited time."),
     ("ratelimit", "Decisions whether a call is allowed, reservations of a cost, and exceptions for single keys."),
     ("json", "JSON documents that are read and changed by path."),

@@ -44,6 +44,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("ts:", INTERNAL),
     ("user_activity:", "json"),
     ("user_preferences:", "json"),
+    ("warming:", INTERNAL),
 ];
 
 /// A name prefix of another owner that keys under `prefix` could collide with, if there is one.

@@ -15,6 +15,18 @@ static TAKE_TURN: LuaScript = LuaScript::new(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn(UnixMillis);
 
+impl Turn {
+    /// The turn that a script of the job has kept until this time.
+    pub const fn at_time(at: UnixMillis) -> Self {
+        Self(at)
+    }
+
+    /// The content of the key of the turn while a replica has it, Unix milliseconds.
+    pub const fn at(self) -> UnixMillis {
+        self.0
+    }
+}
+
 impl Redis {
     /// Takes the turn of a periodic job. `last` is the key of the job's last turn. Returns `false` if a replica took the
     /// turn, or reported progress, within `interval_ms`.

@@ -108,3 +108,4 @@ mod timeseries_times;
 mod timeseries_writers;
 mod trades;
 mod ui;
+mod warming;

@@ -22,6 +22,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("replace_book", "application/x-ndjson", 404, "An earlier example has deleted the book"),
     ("report_trades", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
     ("delete_stream_group", "", 404, "The group of the other examples is in use"),
+    ("delete_warming_task", "", 404, "The task of the other examples is in use"),
     ("publish_messages", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
     ("post_many_samples", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
 ];
@@ -38,6 +39,8 @@ const COPIED: &[(&str, &str, &str, &str)] = &[
     ("extend_lock", "body/token", "acquire_lock", "body/token"),
     ("release_lock", "Lock-Token", "acquire_lock", "body/token"),
     ("settle_reservation", "id", "reserve_limit", "body/reservation"),
+    ("get_warming_run", "id", "run_warming_task", "body/run/id"),
+    ("stop_warming_run", "id", "run_warming_task", "body/run/id"),
 ];
 
 /// The operations whose responses differ from their examples, and why.

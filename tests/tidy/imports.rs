@@ -31,8 +31,26 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("app", &["clock", "config", "deps", "events", "features", "http", "lifecycle", "redis", "telemetry", "tls"]),
-    ("deps", &["clock", "config", "events", "http", "lifecycle", "redis", "tape", "telemetry"]),
+    (
+        "app",
+        &[
+            "cached",
+            "clock",
+            "computed",
+            "config",
+            "deps",
+            "events",
+            "features",
+            "http",
+            "lifecycle",
+            "redis",
+            "telemetry",
+            "tls",
+        ],
+    ),
+    ("deps", &["cached", "clock", "computed", "config", "events", "http", "lifecycle", "redis", "tape", "telemetry"]),
+    ("cached", &["redis"]),
+    ("computed", &[]),
     (
         "events",
         &[
@@ -49,9 +67,11 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     (
         "features",
         &[
+            "cached",
             "clock",
             "close_matches",
             "codec",
+            "computed",
             "config::Config",
             "config::ConfigError",
             "config::FieldError",

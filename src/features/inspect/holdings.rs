@@ -55,6 +55,7 @@ const BEGINNINGS: &[(&str, &str, bool)] = &[
     ("timeseries:", "timeseries", false),
     ("trading:", "timeseries", false),
     ("ts:", "timeseries", false),
+    ("warming:", "warming", false),
 ];
 
 /// The holding of a key; `name` has no configured prefix.

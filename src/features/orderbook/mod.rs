@@ -28,6 +28,7 @@ mod actor;
 mod amending;
 mod batch;
 mod checksum;
+mod computed;
 mod config;
 mod deltas;
 mod directory;
@@ -167,6 +168,7 @@ pub static FEATURE: Feature = Feature {
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let books = OrderBookService::new(deps, deps.config.section()?, &deps.config.section()?);
+    computed::provide(&deps.computed, &books);
     let follower = Follower::new(Arc::clone(&books), deps.events.clone());
     deps.tasks.plan("orderbook.follow", |stop| follower.run(stop));
     // In the order in which a newcomer tries them: the book exists before its orders.
