@@ -130,7 +130,7 @@ impl RoleReport {
         }
         if self.roles.contains(&Role::State) && node.persistence() == Persistence::None {
             reasons.push(format!(
-                "{server} persists nothing: a restart loses locks, counters, documents and series; enable its \
+                "nothing persists in {server}: a restart loses locks, counters, documents and series; enable its \
                  append-only file"
             ));
         }
@@ -350,7 +350,7 @@ mod tests {
                 let mut report = RoleReport::unknown(roles, &Endpoint::default());
                 report.take_in(std::slice::from_ref(&node));
                 assert_eq!(report.persistence, Some(persistence), "{save_points:?} {rest}");
-                let is_found = report.findings.iter().any(|finding| finding.reason.contains("persists nothing"));
+                let is_found = report.findings.iter().any(|finding| finding.reason.contains("nothing persists"));
                 assert_eq!(is_found, persistence == "none" && roles == [Role::State], "{:?}", report.findings);
             }
         }

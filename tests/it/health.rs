@@ -55,7 +55,7 @@ async fn found(app: &TestApp, text: &str) {
 #[tokio::test]
 async fn missing_persistence_degrades_the_service() {
     let app = TestApp::builder().redis_options(&["--save", "", "--appendonly", "no"]).spawn().await;
-    found(&app, "persists nothing").await;
+    found(&app, "nothing persists").await;
     let ready = app.get("/health/ready").await.json();
     assert_eq!((&ready["status"], &ready["redis"][0]["persistence"]), (&"degraded".into(), &"none".into()), "{ready}");
     let app = TestApp::builder().redis_options(&["--save", "900 1", "--appendonly", "no"]).spawn().await;

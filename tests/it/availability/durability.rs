@@ -78,6 +78,28 @@ async fn a_write_that_no_replica_has_is_not_reported_as_a_success() {
 }
 
 #[tokio::test]
+async fn without_redis_further_writes_are_rejected_without_a_connection() {
+    let app = TestApp::builder().spawn().await;
+    app.redis().stall();
+    // The first one may find that no connection can be made, or that a connection is silent.
+    assert!([503, 504].contains(&put(&app, "a", &[ONE]).await.status.as_u16()));
+    eventually("the lane has no connection", async || app.state().report().refusal.is_some()).await;
+    let before = metric(&app, "redis_pool_wait_seconds_count").await;
+    let problem = put(&app, "a", &[ONE]).await.expect_problem(503, "redis-unavailable");
+    assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    assert_eq!(metric(&app, "redis_pool_wait_seconds_count").await, before);
+    app.redis().resume();
+    eventually("Redis is back", async || put(&app, "a", &[]).await.status.is_success()).await;
+}
+
+/// The sum of a metric over its labels.
+async fn metric(app: &TestApp, name: &str) -> f64 {
+    let text = app.get("/metrics").await.expect(200).text();
+    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
+    values.map(|(_, value)| value.parse::<f64>().expect("a number")).sum()
+}
+
+#[tokio::test]
 async fn a_lock_that_no_replica_has_is_released() {
     let scene = Scene::with("").await;
     let acquire = async |name: &str| {
