@@ -54,8 +54,8 @@ check: ## Check format, lints, features, types of the web page, API docs, depend
 	@if timeout 60 cargo deny --log-level error fetch db; then cargo deny --log-level error check --disable-fetch advisories; \
 		else echo "make check: the advisory database cannot be reached, so known vulnerabilities are NOT checked" >&2; fi
 	cargo nextest run $(CARGO_FLAGS) --profile ci --test tidy --test openapi
-	@for script in scripts/*.sh; do sh -n "$$script" || exit 1; done; bash -n .ci/run
-	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; fi
+	@for script in scripts/*.sh config/redis/*.sh; do sh -n "$$script" || exit 1; done; bash -n .ci/run
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh config/redis/*.sh .ci/run; fi
 	@if command -v systemd-analyze >/dev/null 2>&1; then \
 		systemd-analyze security --offline=true --threshold=20 config/systemd/gridtokenx-redis.service >/dev/null; fi
 	@if command -v kubectl >/dev/null 2>&1; then for overlay in config/kubernetes/overlays/*; do \

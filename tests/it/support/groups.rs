@@ -36,6 +36,11 @@ impl SentinelGroup {
         group
     }
 
+    /// The port of the Sentinel.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The configuration of a service that uses the Sentinel.
     pub fn config(&self) -> String {
         format!(

@@ -26,7 +26,7 @@ pub use collector::{Collector, hex};
 pub use eventually::eventually;
 pub use exposition::Exposition;
 pub use faketime::{faketime, shifted_clock};
-pub use groups::{Cluster, SentinelGroup, replicated};
+pub use groups::{Cluster, MASTER, SentinelGroup, replicated};
 pub use line_process::{LineProcess, node, node_package, python};
 pub use module_redis::{clear, command, migration, module_redis_url, on_module_redis, optional_module_redis_url};
 pub use ndjson::{NDJSON, ndjson};

@@ -13,6 +13,8 @@ use crate::support::{Reply, TestApp};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const ONE: (&str, &str) = ("durability", "replicated=1");
+/// A limiter whose windows outlast a round.
+pub const LIMITER: &str = "authentication";
 /// The lease of the contended lock, and how long its holder keeps it.
 const LEASE_MS: u64 = 2_000;
 const HOLD: Duration = Duration::from_millis(2);
@@ -64,7 +66,8 @@ impl<'a> Load<'a> {
         let answer = if reply.status.is_success() { Value::Null } else { reply.json() };
         let code = answer["code"].as_str().unwrap_or_default();
         let status = reply.status.as_u16();
-        assert!(status < 500 || [503, 504].contains(&status), "{}", reply.text());
+        // 409: the lock is held, or the same increment is being made.
+        assert!([200, 201, 204, 409, 503, 504].contains(&status), "{}", reply.text());
         self.record().count(status, code);
         let told = match answer["outcome"].as_str() {
             _ if reply.status.is_success() => Told::Made,
@@ -74,18 +77,27 @@ impl<'a> Load<'a> {
         (reply, told)
     }
 
-    /// Values, events of a stream, and orders, each with a name of its own.
+    /// Values, orders, events of a stream, messages, and checks of a limit, each with a name of its own.
     async fn write(&self, is_durable: bool) {
         let headers = [JSON, ONE];
         let headers = if is_durable { &headers[..] } else { &headers[..1] };
         while self.goes_on() {
             let number = self.number();
-            let (method, to, body, path) = match number % 3 {
+            let (method, to, body, path) = match number % 5 {
                 0 => (Method::PUT, format!("/cache/{number}"), json!(number), format!("/cache/{number}")),
                 1 => {
                     let order = json!({ "order_id": format!("o{number}"), "owner": "u", "side": "buy", "price": "4", "quantity": "1" });
                     let placed = format!("/orderbooks/GRID/orders/o{number}");
                     (Method::POST, "/orderbooks/GRID/orders".to_owned(), order, placed)
+                }
+                2 => {
+                    let channel = format!("/pubsub/orderbook:S{number}");
+                    let latest = format!("{channel}/latest");
+                    (Method::POST, channel, json!({ "message_type": "message", "data": number }), latest)
+                }
+                3 => {
+                    let check = json!({ "limiter": LIMITER, "key": number.to_string() });
+                    (Method::POST, "/ratelimit/check".to_owned(), check, format!("/ratelimit/{LIMITER}/{number}"))
                 }
                 _ => {
                     // The first event of a stream of its own.

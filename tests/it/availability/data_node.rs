@@ -1,0 +1,93 @@
+//! `start_data_node.sh`: a node without data never becomes the master of a group that has replicas.
+
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::{MASTER, SHIPPED, SentinelGroup, eventually, free_port};
+
+struct Node {
+    child: Child,
+    port: u16,
+    directory: TempDir,
+}
+
+impl Node {
+    fn start(port: u16, sentinel: u16, variables: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let users = directory.path().join("users.acl");
+        std::fs::write(&users, "user default on nopass ~* &* +@all\n").expect("a file");
+        let child = Command::new(format!("{SHIPPED}/start_data_node.sh"))
+            .arg(directory.path())
+            .arg("--aclfile")
+            .arg(users)
+            .env("NODE", "127.0.0.1")
+            .env("PORT", port.to_string())
+            .env("GROUP", MASTER)
+            .env("SENTINELS", format!("127.0.0.1:{sentinel}"))
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the script starts");
+        Self { child, port, directory }
+    }
+
+    /// What the script says before it ends by itself.
+    fn refusal(mut self) -> String {
+        let status = self.child.wait().expect("a status");
+        assert_eq!(status.code(), Some(1));
+        assert!(!self.directory.path().join("appendonlydir").exists(), "Redis was started");
+        std::io::read_to_string(self.child.stderr.take().expect("a pipe")).expect("text")
+    }
+
+    fn says(&self, command: &str) -> String {
+        let run = |url: String| {
+            redis::cmd(command).arg("replication").query(&mut redis::Client::open(url)?.get_connection()?)
+        };
+        run(format!("redis://127.0.0.1:{}", self.port)).unwrap_or_default()
+    }
+
+    async fn is_a(&self, role: &str) {
+        let role = format!("role:{role}");
+        eventually("the node has its role", async || self.says("INFO").contains(&role)).await;
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_data_begins_a_group_only_on_request() {
+    let sentinel = free_port();
+    let said = Node::start(free_port(), sentinel, &[]).refusal();
+    assert!(said.contains("no Sentinel of 127.0.0.1") && said.contains("FIRST=yes"), "{said}");
+    Node::start(free_port(), sentinel, &[("FIRST", "yes")]).is_a("master").await;
+}
+
+#[tokio::test]
+async fn a_node_without_data_does_not_replace_the_data_of_its_replicas() {
+    let mut group = SentinelGroup::start().await;
+    let port: u16 = group.master.command::<Vec<String>>(&["CONFIG", "GET", "port"])[1].parse().expect("a port");
+    let _: String = group.master.command(&["SET", "kept", "1"]);
+    let _: i64 = group.master.command(&["WAIT", "1", "0"]);
+    let sentinel = group.port();
+    // While the Sentinels name the node itself, it neither starts nor begins a group.
+    let _: String = group.sentinel.command(&["SENTINEL", "SET", MASTER, "down-after-milliseconds", "600000"]);
+    group.master.kill();
+    for variables in [&[("PATIENCE", "0")][..], &[("PATIENCE", "0"), ("FIRST", "yes")]] {
+        let said = Node::start(port, sentinel, variables).refusal();
+        assert!(said.contains("still name it as the master"), "{said}");
+    }
+    let returned = Node::start(port, sentinel, &[("FIRST", "yes")]);
+    let _: String = group.sentinel.command(&["SENTINEL", "SET", MASTER, "down-after-milliseconds", "300"]);
+    returned.is_a("slave").await;
+    assert_eq!(group.replica.command::<String>(&["GET", "kept"]), "1");
+    eventually("the former master follows", async || {
+        group.replica.command::<String>(&["INFO", "replication"]).contains("connected_slaves:1")
+    })
+    .await;
+}
