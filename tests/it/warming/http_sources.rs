@@ -158,7 +158,8 @@ async fn a_source_that_is_away_at_the_start_is_asked_again() {
 #[tokio::test]
 async fn wrong_sources_are_refused_at_the_start() {
     let refused = |text: &str| {
-        let config = gridtokenx_redis::config::Config::with_overrides(text).expect("TOML");
+        let text = format!("redis.url = \"redis://127.0.0.1:1\"\n{text}");
+        let config = gridtokenx_redis::config::Config::with_overrides(&text).expect("TOML");
         let clock = gridtokenx_redis::clock::Clock::System;
         gridtokenx_redis::app::App::build(config, clock, 1).err().map(|error| error.to_string()).unwrap_or_default()
     };
