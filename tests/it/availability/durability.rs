@@ -93,10 +93,10 @@ async fn without_redis_further_writes_are_rejected_without_a_connection() {
 }
 
 /// The sum of a metric over its labels.
-async fn metric(app: &TestApp, name: &str) -> f64 {
+async fn metric(app: &TestApp, name: &str) -> u64 {
     let text = app.get("/metrics").await.expect(200).text();
     let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
-    values.map(|(_, value)| value.parse::<f64>().expect("a number")).sum()
+    values.map(|(_, value)| value.parse::<u64>().expect("a whole number")).sum()
 }
 
 #[tokio::test]
