@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::TestApp;
 
 /// A task with literal values under `market:limits:`.
-fn limits(values: Value) -> Value {
+fn limits(values: &Value) -> Value {
     json!({ "key": "market:limits:{zone}", "values": values, "strategy": { "kind": "startup" }, "ttl_ms": 600_000 })
 }
 

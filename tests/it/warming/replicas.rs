@@ -10,7 +10,7 @@ use crate::support::{TestApp, eventually};
 #[tokio::test]
 async fn three_replicas_run_a_task_once() {
     let app = TestApp::spawn().await;
-    app.put("/warming/tasks/limits", limits(json!({ "market:limits:a": 1 }))).await.expect(200);
+    app.put("/warming/tasks/limits", limits(&json!({ "market:limits:a": 1 }))).await.expect(200);
     let others = [TestApp::builder().beside(&app).spawn().await, TestApp::builder().beside(&app).spawn().await];
     let runs = async || {
         app.get("/warming/tasks/limits/runs").await.json()["items"].as_array().map(Vec::len).unwrap_or_default()

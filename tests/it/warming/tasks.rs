@@ -16,7 +16,7 @@ async fn runs(app: &TestApp, task: &str) -> Vec<Value> {
 async fn a_task_caches_its_values_before_they_are_requested() {
     let app = TestApp::spawn().await;
     let made =
-        app.put("/warming/tasks/limits", limits(json!({ "market:limits:north": { "max": 40 } }))).await.expect(200);
+        app.put("/warming/tasks/limits", limits(&json!({ "market:limits:north": { "max": 40 } }))).await.expect(200);
     assert_eq!(made.json()["configured"], false);
     eventually("the value is cached", async || app.get("/cache/market:limits:north").await.is(200)).await;
     assert_eq!(app.get("/cache/market:limits:north").await.text(), "{\"max\":40}");
@@ -36,7 +36,7 @@ async fn a_task_caches_its_values_before_they_are_requested() {
 async fn a_run_extends_what_is_unchanged_and_replaces_what_is_not() {
     let app = TestApp::spawn().await;
     let values = json!({ "market:limits:a": 1, "market:limits:b": 2 });
-    app.put("/warming/tasks/limits", limits(values)).await.expect(200);
+    app.put("/warming/tasks/limits", limits(&values)).await.expect(200);
     eventually("the values are cached", async || app.get("/cache/market:limits:b").await.is(200)).await;
     eventually("the run is recorded", async || runs(&app, "limits").await.len() == 1).await;
     app.redis().command::<i64>(&["PEXPIRE", "cache:market:limits:a", "60000"]);
@@ -59,7 +59,7 @@ async fn a_run_extends_what_is_unchanged_and_replaces_what_is_not() {
 #[tokio::test]
 async fn one_run_makes_up_for_a_week_of_missed_ones() {
     let app = TestApp::spawn().await;
-    app.put("/warming/tasks/limits", limits(json!({ "market:limits:a": 1 }))).await.expect(200);
+    app.put("/warming/tasks/limits", limits(&json!({ "market:limits:a": 1 }))).await.expect(200);
     eventually("the first run", async || runs(&app, "limits").await.len() == 1).await;
     app.clock().advance(7 * DAY);
     eventually("the second run", async || runs(&app, "limits").await.len() == 2).await;
@@ -71,7 +71,7 @@ async fn one_run_makes_up_for_a_week_of_missed_ones() {
 #[tokio::test]
 async fn a_paused_task_runs_only_on_request_and_stays_paused_after_a_restart() {
     let app = TestApp::spawn().await;
-    app.put("/warming/tasks/limits", limits(json!({ "market:limits:a": 1 }))).await.expect(200);
+    app.put("/warming/tasks/limits", limits(&json!({ "market:limits:a": 1 }))).await.expect(200);
     eventually("the first run", async || runs(&app, "limits").await.len() == 1).await;
     let paused = app.post("/warming/tasks/limits/pause", json!({})).await.expect(200).json();
     assert_eq!((&paused["state"], paused.get("next_run")), (&json!("paused"), None));
@@ -87,18 +87,18 @@ async fn a_paused_task_runs_only_on_request_and_stays_paused_after_a_restart() {
 #[tokio::test]
 async fn a_task_waits_for_those_that_it_follows() {
     let app = TestApp::spawn().await;
-    app.put("/warming/tasks/first", limits(json!({ "market:limits:a": 1 }))).await.expect(200);
+    app.put("/warming/tasks/first", limits(&json!({ "market:limits:a": 1 }))).await.expect(200);
     eventually("the first run", async || runs(&app, "first").await.len() == 1).await;
     app.post("/warming/tasks/first/pause", json!({})).await.expect(200);
     // Its success is too old by now.
     app.clock().advance(DAY);
-    let mut second = limits(json!({ "market:second:a": 1 }));
+    let mut second = limits(&json!({ "market:second:a": 1 }));
     (second["key"], second["after"]) = (json!("market:second:{zone}"), json!(["first"]));
     app.put("/warming/tasks/second", second.clone()).await.expect(200);
     assert_eq!(app.get("/warming/tasks/second").await.json()["state"], "waiting");
     app.post("/warming/tasks/first/resume", json!({})).await.expect(200);
     eventually("the second run", async || runs(&app, "second").await.len() == 1).await;
-    let mut first = limits(json!({ "market:limits:a": 1 }));
+    let mut first = limits(&json!({ "market:limits:a": 1 }));
     first["after"] = json!(["second"]);
     let problem = app.put("/warming/tasks/first", first).await.expect_violation(422, "invalid-body", "/after");
     assert!(problem["detail"].as_str().is_some_and(|text| text.contains("first -> second -> first")), "{problem}");
@@ -108,7 +108,7 @@ async fn a_task_waits_for_those_that_it_follows() {
 async fn a_wrong_definition_is_explained_and_not_stored() {
     let app = TestApp::spawn().await;
     let wrong = |field: &str, value: Value| {
-        let mut task = limits(json!({ "market:limits:a": 1 }));
+        let mut task = limits(&json!({ "market:limits:a": 1 }));
         task[field] = value;
         task
     };
@@ -138,13 +138,13 @@ async fn a_wrong_definition_is_explained_and_not_stored() {
     ] {
         app.put("/warming/tasks/limits", task).await.expect_violation(422, "invalid-body", pointer);
     }
-    app.put("/warming/tasks/Limits", limits(json!({}))).await.expect_violation(422, "invalid-body", "/name");
-    let mut unknown = limits(json!(null));
+    app.put("/warming/tasks/Limits", limits(&json!({}))).await.expect_violation(422, "invalid-body", "/name");
+    let mut unknown = limits(&json!(null));
     (unknown["source"], unknown["values"]) = (json!("SELECT 1"), json!(null));
     app.put("/warming/tasks/limits", unknown).await.expect_violation(422, "invalid-body", "/source");
     assert_eq!(app.redis().command::<i64>(&["EXISTS", "warming:{tasks}"]), 0);
-    app.put("/warming/tasks/limits", limits(json!({ "market:limits:a": 1 }))).await.expect(200);
-    app.put("/warming/tasks/again", limits(json!({ "market:limits:a": 2 }))).await.expect_violation(
+    app.put("/warming/tasks/limits", limits(&json!({ "market:limits:a": 1 }))).await.expect(200);
+    app.put("/warming/tasks/again", limits(&json!({ "market:limits:a": 2 }))).await.expect_violation(
         422,
         "invalid-body",
         "/key",
@@ -166,14 +166,14 @@ async fn unknown_and_configured_tasks_are_told_apart() {
     app.get("/warming/runs/none.1").await.expect_problem(404, "warming-run-not-found");
     app.post("/warming/runs/none/stop", json!({})).await.expect_problem(404, "warming-run-not-found");
     app.delete("/warming/tasks/warm_user_profiles").await.expect_problem(409, "warming-task-configured");
-    app.put("/warming/tasks/warm_user_profiles", limits(json!({})))
+    app.put("/warming/tasks/warm_user_profiles", limits(&json!({})))
         .await
         .expect_problem(409, "warming-task-configured");
     let list = app.get("/warming").await.expect(200).json();
     let items = list["items"].as_array().expect("a list");
     assert_eq!(items.len(), 6);
     assert!(items.iter().all(|task| task["state"] == "disabled" && task["configured"] == true), "{list}");
-    app.put("/warming/tasks/limits", limits(json!({ "market:limits:a": 1 }))).await.expect(200);
+    app.put("/warming/tasks/limits", limits(&json!({ "market:limits:a": 1 }))).await.expect(200);
     app.delete("/warming/tasks/limits").await.expect(204);
     app.get("/warming/tasks/limits").await.expect_problem(404, "warming-task-not-found");
 }
@@ -183,7 +183,7 @@ async fn a_run_stops_between_two_batches() {
     let app = TestApp::builder().config("[warming]\ncpu_share = 1.0").spawn().await;
     let values: serde_json::Map<String, Value> =
         (0..1_000).map(|nth| (format!("market:limits:{nth:04}"), json!(nth))).collect();
-    app.put("/warming/tasks/limits", limits(Value::Object(values))).await.expect(200);
+    app.put("/warming/tasks/limits", limits(&Value::Object(values))).await.expect(200);
     let id = std::sync::Mutex::new(String::new());
     eventually("the run is in progress", async || {
         let view = app.get("/warming/tasks/limits").await.json();
@@ -204,7 +204,7 @@ async fn a_run_stops_between_two_batches() {
 #[tokio::test]
 async fn nothing_waits_for_a_redis_that_is_away() {
     let app = TestApp::builder().behind_proxy().spawn().await;
-    app.put("/warming/tasks/limits", limits(json!({ "market:limits:a": 1 }))).await.expect(200);
+    app.put("/warming/tasks/limits", limits(&json!({ "market:limits:a": 1 }))).await.expect(200);
     app.proxy().cut();
     app.get("/warming").await.expect_problem(503, "redis-unavailable");
     app.get("/warming/values/market:limits:a").await.expect_problem(503, "redis-unavailable");
