@@ -17,14 +17,27 @@ pub struct WindowKeys {
     /// `trades_window:{<symbol>}:minutes` - hash, minute -> [`WindowMinute`].
     pub minutes: Key,
     /// `trades_window:{<symbol>}:state` - hash: `rev`, the last number of a change; `generation`, random; `since`, when the
-    /// window began; `dropped`, the latest minute that left Redis because a file has it. Expires 400 days after the last trade.
+    /// window began; `store`, the id of the directory that keeps the files of the symbol, absent without one; `dropped`, the
+    /// latest minute that left Redis because a file has it. Expires 400 days after the last trade.
     pub state: Key,
+    /// `trades_window:{<symbol>}:archived` - hash, minute -> `<version> <rev> <sha256> <store>` of its verified file. A field is
+    /// removed with its minute.
+    pub archived: Key,
+    /// `trades_window:{<symbol>}:archiver` - integer: the turn of the replica that writes and removes minutes. Kept.
+    pub archiver: Key,
 }
 
 impl WindowKeys {
     pub fn new(space: &KeySpace, symbol: &str) -> Self {
         let key = |kind: &str| space.key(format_args!("trades_window:{{{}}}{kind}", Segment(symbol)));
-        Self { index: key(""), dirty: key(":dirty"), minutes: key(":minutes"), state: key(":state") }
+        Self {
+            index: key(""),
+            dirty: key(":dirty"),
+            minutes: key(":minutes"),
+            state: key(":state"),
+            archived: key(":archived"),
+            archiver: key(":archiver"),
+        }
     }
 }
 
@@ -84,7 +97,8 @@ pub struct MinuteChange {
     pub trades: Minute,
 }
 
-/// The minutes of the window after new trades, which are given by minute.
+/// The minutes of the window after new trades, which are given by minute. Without a directory of files, those before
+/// `kept_from` do not enter.
 ///
 /// # Errors
 /// [`RedisFault`].
@@ -92,6 +106,7 @@ pub async fn changed(
     redis: &Redis,
     keys: &WindowKeys,
     new: Vec<(UnixMillis, Minute)>,
+    kept_from: UnixMillis,
 ) -> Result<Vec<MinuteChange>, RedisFault> {
     if new.is_empty() {
         return Ok(Vec::new());
@@ -99,18 +114,19 @@ pub async fn changed(
     let mut read = redis::cmd("HMGET");
     read.arg(&keys.minutes).arg(new.iter().map(|(minute, _)| *minute).collect::<Vec<_>>());
     let texts: Vec<Option<String>> = redis.query(&read, Effect::Read).await?;
-    let mut state = redis::cmd("HGET");
-    state.arg(&keys.state).arg("dropped");
+    let mut state = redis::cmd("HMGET");
+    state.arg(&keys.state).arg("dropped").arg("store");
     // After the minutes: one that was missing because it had been removed is then known as such.
-    let dropped: Option<UnixMillis> = redis.query(&state, Effect::Read).await?;
+    let (dropped, store): (Option<UnixMillis>, Option<String>) = redis.query(&state, Effect::Read).await?;
     let change = |((minute, new), text): ((UnixMillis, Minute), Option<String>)| {
         if let Some(known) = text.and_then(|text| text.parse::<WindowMinute>().ok()) {
             let WindowMinute { rev, base, mut trades } = known;
             trades.add(&new);
-            return MinuteChange { minute, expected: Some(rev), base, trades };
+            return Some(MinuteChange { minute, expected: Some(rev), base, trades });
         }
         let base = if dropped >= Some(minute) { Base::Unset } else { Base::Whole };
-        MinuteChange { minute, expected: None, base, trades: new }
+        let is_kept = store.is_some() || minute >= kept_from;
+        is_kept.then_some(MinuteChange { minute, expected: None, base, trades: new })
     };
-    Ok(new.into_iter().zip(texts).map(change).collect())
+    Ok(new.into_iter().zip(texts).filter_map(change).collect())
 }

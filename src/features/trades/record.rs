@@ -9,7 +9,7 @@ use super::interval::DAY;
 use super::model::{MAX_TRADES, ReportedTrade, TradeReceipt, TradeReceiptItem};
 use super::service::TradeService;
 use crate::clock::UnixMillis;
-use crate::redis::FencingToken;
+use crate::redis::{Effect, FencingToken};
 use crate::tape::{self, Appended, Decimal, NewTrade, Reference, Side, Symbol};
 
 /// How far the time of a trade may be ahead, milliseconds: clocks differ.
@@ -31,8 +31,9 @@ impl TradeService {
     /// or not at all, more in parts. A trade whose id the tape has is not appended again.
     ///
     /// # Errors
-    /// [`TradeError::Invalid`], [`TradeError::Reused`], [`TradeError::Behind`], [`TradeError::Redis`]; [`TradeError::Partly`]
-    /// with one of them if some parts are on the tape. A repetition of the call is safe, even if its outcome is unknown.
+    /// [`TradeError::Invalid`], [`TradeError::Reused`], [`TradeError::TooLate`], [`TradeError::ArchiveBehind`],
+    /// [`TradeError::Behind`], [`TradeError::Redis`]; [`TradeError::Partly`] with one of them if some parts are on the tape. A
+    /// repetition of the call is safe, even if its outcome is unknown.
     pub(super) async fn record(&self, report: Report, token: Option<FencingToken>) -> Result<TradeReceipt, TradeError> {
         let Report { symbol, trades } = report;
         let count = trades.len();
@@ -56,6 +57,7 @@ impl TradeService {
         receipt: &mut TradeReceipt,
     ) -> Result<(), TradeError> {
         validate(&trades, self.clock.now())?;
+        self.check_age(&trades)?;
         let symbol = receipt.symbol.clone();
         let (places, trades): (Vec<String>, Vec<NewTrade>) =
             trades.into_iter().map(|(place, trade)| (place, new_trade(trade))).unzip();
@@ -63,6 +65,7 @@ impl TradeService {
         let fence = token.map(|token| self.redis.fence(keys.fence.clone(), token));
         self.listing.list(&symbol).await?;
         for (trades, places) in trades.chunks(MAX_TRADES).zip(places.chunks(MAX_TRADES)) {
+            self.check_window(&symbol).await?;
             let entries = match self.redis.call(tape::append(&keys, fence.as_ref(), trades, &self.clock)).await? {
                 Appended::All(entries) => entries,
                 Appended::Reused(at) => {
@@ -79,6 +82,33 @@ impl TradeService {
                 tape_id,
                 replayed,
             }));
+        }
+        Ok(())
+    }
+}
+
+impl TradeService {
+    /// Refuses trades that are too old to be added to the file of their minute, if files keep the minutes.
+    fn check_age(&self, trades: &[(String, ReportedTrade)]) -> Result<(), TradeError> {
+        let limit = self.window.late_limit;
+        let oldest = self.clock.now().saturating_sub_unsigned(limit.as_millis());
+        let is_late = |trade: &ReportedTrade| trade.timestamp.is_some_and(|time| time < oldest);
+        match trades.iter().find(|(_, trade)| self.window.has_directory() && is_late(trade)) {
+            Some((trade, _)) => Err(TradeError::TooLate { trade: trade.clone(), limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses trades while too many minutes wait for their files. Without a directory, old minutes are removed instead.
+    async fn check_window(&self, symbol: &Symbol) -> Result<(), TradeError> {
+        if !self.window.has_directory() {
+            return Ok(());
+        }
+        let mut count = redis::cmd("ZCARD");
+        count.arg(&self.candles.keys.tape(symbol).window.index);
+        let minutes: u64 = self.redis.query(&count, Effect::Read).await?;
+        if minutes >= self.window.most_minutes() {
+            return Err(TradeError::ArchiveBehind(symbol.clone()));
         }
         Ok(())
     }
