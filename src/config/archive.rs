@@ -46,8 +46,11 @@ impl<'de> Deserialize<'de> for Retention {
 }
 
 impl ArchiveConfig {
-    /// The first minute that Redis keeps at `now`, Unix milliseconds, if there is no directory.
+    /// The first minute that enters the window at `now`, Unix milliseconds: any one if there is a directory.
     pub fn kept_from(&self, now: i64) -> i64 {
+        if self.has_directory() {
+            return i64::MIN;
+        }
         now.saturating_sub_unsigned(self.window_max.as_millis())
     }
 
@@ -55,9 +58,10 @@ impl ArchiveConfig {
         !self.dir.as_os_str().is_empty()
     }
 
-    /// The most minutes of a symbol that may be in Redis.
-    pub fn most_minutes(&self) -> u64 {
-        self.window_max.as_millis().div_ceil(60_000)
+    /// The minutes of a symbol in Redis at which no trade is accepted; `None` without a directory, since old minutes are removed
+    /// then.
+    pub fn most_minutes(&self) -> Option<u64> {
+        self.has_directory().then(|| self.window_max.as_millis().div_ceil(60_000))
     }
 }
 

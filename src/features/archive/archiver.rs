@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use super::error::ArchiveError;
 use super::files::calendar::day_of;
-use super::files::{Candidate, Holder, Settled};
+use super::files::{Candidate, Files, Holder, Settled};
 use super::report::Trouble;
 use super::scripts::{self, Changed};
 use super::service::ArchiveService;
 use super::window::WindowState;
 use crate::clock::UnixMillis;
 use crate::redis::{RedisFault, Turn};
-use crate::tape::{MINUTE, Symbol, WindowKeys};
+use crate::tape::{Generation, MINUTE, Symbol, WindowKeys};
 
 /// How long a replica that no longer reports progress keeps its turn, milliseconds.
 const TURN: u64 = 30_000;
@@ -40,7 +40,7 @@ struct Work<'a> {
     archive: &'a ArchiveService,
     symbol: &'a Symbol,
     keys: WindowKeys,
-    generation: String,
+    generation: Generation,
     store: String,
     turn: Turn,
     progress: Progress,
@@ -83,7 +83,7 @@ impl ArchiveService {
             return Ok(Progress::default());
         }
         // Opens the directory, and finds out whether it is still there.
-        directory.run(|files| files.check()).await?;
+        directory.run(Files::check).await?;
         let store = directory.store().unwrap_or_default().to_owned();
         let state = self.claim(&keys, &store).await?;
         if state.store.as_deref() != Some(&store) {
@@ -164,7 +164,7 @@ impl Work<'_> {
     }
 
     fn holder(&self) -> Holder {
-        Holder { generation: self.generation.clone(), fence: self.turn.fence(), now: self.archive.clock.now() }
+        Holder { generation: self.generation, fence: self.turn.fence(), now: self.archive.clock.now() }
     }
 
     /// Brings minutes into files, and marks them.

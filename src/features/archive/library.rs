@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::coverage::{Gap, GapReason};
+use super::coverage::{Coverage, Gap, GapReason, SourceState};
 use super::directory::Directory;
 use super::error::ArchiveError;
 use super::file_model::{ArchiveStatus, DayFiles, DirectoryStatus, SymbolStatus};
@@ -36,7 +36,8 @@ impl ArchiveService {
     ) -> Result<Option<FoundMinute>, ArchiveError> {
         let hot = self.fold(symbol).await?;
         let page = self.minutes(symbol, &(minute..minute + 1), Order::Asc, 1, &hot).await?;
-        let lacks = |coverage: &super::coverage::Coverage| coverage.partial || !coverage.gaps.is_empty();
+        // Files have nothing that did not leave Redis: without them, a gap says up to where they are needed.
+        let lacks = |coverage: &Coverage| coverage.sources.hot == SourceState::Unavailable || !coverage.gaps.is_empty();
         match page.items.into_iter().next() {
             None if page.coverage.as_ref().is_some_and(lacks) => Err(ArchiveError::Unreadable),
             found => Ok(found),

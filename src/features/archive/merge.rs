@@ -23,7 +23,6 @@ pub(super) struct Request {
     pub limit: usize,
     /// The first `limit + 1` minutes in Redis. They were read before the files are: a minute leaves Redis only when it has one.
     pub hot: BTreeMap<UnixMillis, WindowMinute>,
-    pub generation: String,
 }
 
 /// A minute of a page.
@@ -91,7 +90,7 @@ pub(super) fn page(files: &Files, request: &Request) -> Result<MergedPage, FileE
         minutes.extend(hot.range(within).map(|(minute, _)| *minute));
         let mut chosen = Vec::new();
         for minute in in_order(minutes, *order) {
-            let Some(choice) = choose(day.versions(minute), hot.get(&minute), &request.generation) else { continue };
+            let Some(choice) = choose(day.versions(minute), hot.get(&minute)) else { continue };
             levels += choice.levels();
             let taken = page.minutes.len() + chosen.len();
             if taken == *limit || (levels > MAX_PAGE_LEVELS && taken > 0) {
@@ -139,27 +138,29 @@ fn in_order(times: BTreeSet<UnixMillis>, order: Order) -> Vec<UnixMillis> {
 }
 
 /// `None`: the minute has no trades.
-fn choose<'a>(versions: &'a [MinuteLine], hot: Option<&'a WindowMinute>, generation: &str) -> Option<Choice<'a>> {
+fn choose<'a>(versions: &'a [MinuteLine], hot: Option<&'a WindowMinute>) -> Option<Choice<'a>> {
     let Some(window) = hot else { return counting(versions).map(|line| Choice::File(line, None)) };
-    let own: Vec<&MinuteLine> = versions.iter().filter(|line| line.generation == generation).collect();
-    // Files that were written since the window was read, or from the same trades.
-    let newer = own.iter().filter(|line| line.rev >= window.rev).max_by_key(|line| (line.rev, line.version));
-    let is_whole = window.base == Base::Whole;
-    if let Some(line) = newer {
-        let is_same = line.rev == window.rev;
-        if is_same && is_whole {
-            return Some(Choice::Window(window));
-        }
-        return Some(Choice::File(line, is_whole.then_some(window)));
-    }
-    let base = match window.base {
-        Base::Version(version) => {
-            let line = versions.iter().find(|line| line.version == version);
-            return Some(line.map_or(Choice::Lost, |line| Choice::Both(line, window)));
-        }
-        // Redis has lost the minute since its file was written, or dropped it.
-        Base::Whole if !own.is_empty() => None,
-        Base::Whole | Base::Unset => counting(versions),
+    let latest = |is_related: &dyn Fn(&MinuteLine) -> bool| {
+        let related = versions.iter().filter(|line| is_related(line));
+        related.max_by_key(|line| (line.rev, line.version))
     };
-    Some(base.map_or(Choice::Window(window), |line| Choice::Both(line, window)))
+    // A file with this change or a later one was written since the window was read, or from the same trades.
+    let has_changes = |line: &MinuteLine| line.rev >= window.rev;
+    let and_window = |line| Choice::Both(line, window);
+    Some(match window.base {
+        Base::Whole(generation) => match latest(&|line| line.is_of(generation)) {
+            Some(line) if line.rev > window.rev => Choice::File(line, Some(window)),
+            Some(_) => Choice::Window(window),
+            // Redis has lost the minute since its file was written.
+            None => counting(versions).map_or(Choice::Window(window), and_window),
+        },
+        Base::Version(version) => match latest(&|line| line.base == Some(version) && has_changes(line)) {
+            Some(line) => Choice::File(line, None),
+            None => versions.iter().find(|line| line.version == version).map_or(Choice::Lost, and_window),
+        },
+        Base::Unset => match latest(&has_changes) {
+            Some(line) => Choice::File(line, None),
+            None => counting(versions).map_or(Choice::Window(window), and_window),
+        },
+    })
 }

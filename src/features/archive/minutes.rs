@@ -59,7 +59,6 @@ impl ArchiveService {
             order,
             limit,
             hot: found.iter().cloned().collect(),
-            generation: state.generation.clone().unwrap_or_default(),
         };
         let merged = directory.run(move |files| merge::page(files, &request)).await;
         let mut sources = Sources { hot: SourceState::of(matches!(hot, Hot::Current)), cold: SourceState::Available };
@@ -130,7 +129,8 @@ fn hot_only(found: Vec<(UnixMillis, WindowMinute)>, limit: usize) -> MergedPage 
             page.next = Some(minute);
             break;
         }
-        let trades = if window.base == Base::Whole { Ok(window.trades) } else { Err(GapReason::Unavailable) };
+        let is_whole = matches!(window.base, Base::Whole(_));
+        let trades = if is_whole { Ok(window.trades) } else { Err(GapReason::Unavailable) };
         page.minutes.push(Merged { minute, version: None, trades });
     }
     page

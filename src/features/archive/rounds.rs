@@ -66,7 +66,12 @@ pub(super) fn plan(archive: &Arc<ArchiveService>, tasks: &Tasks) {
                 probed = None;
                 PAUSES[0] + backoff.pause()
             };
-            let outcome = outcome.map_err(|error| error.to_string());
+            let outcome = outcome.map_err(|error| match error {
+                ArchiveError::SlowDisk | ArchiveError::Files(_) => {
+                    format!("`{}`: {error}", archive.config.dir.display())
+                }
+                other => other.to_string(),
+            });
             if archive.directory.is_some() {
                 archive.board.report(&archive.health, outcome.as_ref().err().cloned());
             }

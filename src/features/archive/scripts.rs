@@ -28,7 +28,7 @@ fn changed(reply: i64) -> Result<Changed, BadReply> {
         1 => Ok(Changed::Done),
         0 => Ok(Changed::Moved),
         -1 => Ok(Changed::Stale),
-        other => Err(BadReply::new(&other)),
+        other => Err(BadReply::new(other)),
     }
 }
 

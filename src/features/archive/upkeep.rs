@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ArchiveError;
 use super::file_model::{RunItem, RunReport, RunRequest, Step, Verified, VerifyRequest};
 use super::files::calendar::{DAY, day_of};
-use super::files::{PackOutcome, RetentionOutcome};
+use super::files::{Files, PackOutcome, RetentionOutcome};
 use super::rounds::SYMBOLS;
 use super::service::ArchiveService;
 use crate::clock::UnixMillis;
@@ -36,7 +36,7 @@ impl ArchiveService {
     /// [`ArchiveError`]; the rest is done in the next round.
     pub(super) async fn maintain(&self, stop: &CancellationToken) -> Result<(), ArchiveError> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let symbols = directory.run(|files| files.symbols()).await?;
+        let symbols = directory.run(Files::symbols).await?;
         for symbol in &symbols {
             let now = self.clock.now();
             for step in [Step::Pack, Step::Retention] {
@@ -67,7 +67,7 @@ impl ArchiveService {
         let symbols = match (&symbol, step) {
             (Some(symbol), _) => vec![symbol.clone()],
             (None, Step::Archive) => self.listing.symbols(0, SYMBOLS).await?,
-            (None, _) => directory.run(|files| files.symbols()).await?,
+            (None, _) => directory.run(Files::symbols).await?,
         };
         let mut report = RunReport { step, dry_run, stored: 0, removed: 0, items: Vec::new(), complete: true };
         let end = Instant::now() + WORK;
@@ -95,7 +95,7 @@ impl ArchiveService {
                     report.complete &= self.days_step(&symbol, step, dry_run, end, &mut report.items).await?;
                 }
                 Step::Adopt => {
-                    directory.run(|files| files.check()).await?;
+                    directory.run(Files::check).await?;
                     let store = directory.store().unwrap_or_default();
                     if !dry_run {
                         self.window.adopt(&self.window.keys(&symbol), store).await?;

@@ -6,13 +6,12 @@ use std::ops::Range;
 use super::model::Order;
 use crate::clock::UnixMillis;
 use crate::redis::{Effect, Key, Redis, RedisFault};
-use crate::tape::{Symbol, WindowKeys, WindowMinute};
+use crate::tape::{Generation, Symbol, WindowKeys, WindowMinute};
 
 /// What Redis knows about a window as a whole.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WindowState {
-    /// Random; another one after Redis has lost its data.
-    pub generation: Option<String>,
+    pub generation: Option<Generation>,
     /// The id of the directory that keeps the files.
     pub store: Option<String>,
     /// When the window began.
@@ -128,6 +127,7 @@ impl WindowReader {
         let fields: [Option<String>; 4] = self.redis.query(&read, Effect::Read).await?;
         let [generation, store, since, dropped] = fields;
         let time = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        let generation = generation.and_then(|text| text.parse().ok());
         Ok(WindowState { generation, store, since: time(since), dropped: time(dropped) })
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::config::value::Span;
 use crate::http::problem::{
-    FOLD_BEHIND, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem, ProblemKind, WRONG_TYPE,
+    ARCHIVE_BEHIND, FOLD_BEHIND, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem,
+    ProblemKind, WRONG_TYPE,
 };
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -16,8 +17,6 @@ problems! { PROBLEMS:
          of one in NDJSON, the trades that detail counts.";
     SYMBOL_NOT_FOUND = "symbol-not-found", NOT_FOUND, "There are no trades of this symbol",
         "GET /udf/search lists the symbols that have been traded.";
-    ARCHIVE_BEHIND = "archive-behind", INSUFFICIENT_STORAGE, "Too many minutes wait for their files",
-        "The archive cannot write or remove minutes of this symbol: see GET /trades/archive/status. Nothing was stored.";
     TOO_LATE = "too-late", UNPROCESSABLE_ENTITY, "A trade is older than archive.late_limit",
         "errors names the trade. Its minute is closed for good. Nothing was stored.";
 }

@@ -41,7 +41,7 @@ impl TradeService {
                 expected: &pending.position,
                 position,
                 trims: true,
-                minutes: &tape::changed(&self.redis, &keys.window, new, oldest).await?,
+                window: &tape::changed(&self.redis, &keys.window, new, oldest).await?,
                 results: &results,
             };
             if !self.redis.call(tape::advance(&keys, &step, &self.clock)).await? {

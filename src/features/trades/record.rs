@@ -9,7 +9,7 @@ use super::interval::DAY;
 use super::model::{MAX_TRADES, ReportedTrade, TradeReceipt, TradeReceiptItem};
 use super::service::TradeService;
 use crate::clock::UnixMillis;
-use crate::redis::{Effect, FencingToken};
+use crate::redis::FencingToken;
 use crate::tape::{self, Appended, Decimal, NewTrade, Reference, Side, Symbol};
 
 /// How far the time of a trade may be ahead, milliseconds: clocks differ.
@@ -63,15 +63,16 @@ impl TradeService {
             trades.into_iter().map(|(place, trade)| (place, new_trade(trade))).unzip();
         let keys = self.candles.keys.tape(&symbol);
         let fence = token.map(|token| self.redis.fence(keys.fence.clone(), token));
+        let most = self.window.most_minutes();
         self.listing.list(&symbol).await?;
         for (trades, places) in trades.chunks(MAX_TRADES).zip(places.chunks(MAX_TRADES)) {
-            self.check_window(&symbol).await?;
-            let entries = match self.redis.call(tape::append(&keys, fence.as_ref(), trades, &self.clock)).await? {
+            let entries = match self.redis.call(tape::append(&keys, fence.as_ref(), trades, most, &self.clock)).await? {
                 Appended::All(entries) => entries,
                 Appended::Reused(at) => {
                     return Err(TradeError::Reused { trade: places.get(at).cloned().unwrap_or_default() });
                 }
                 Appended::Full => return Err(TradeError::Behind(symbol)),
+                Appended::Behind => return Err(TradeError::ArchiveBehind(symbol)),
             };
             self.forget_statistics(&symbol);
             let replayed = entries.iter().filter(|(_, replayed)| *replayed).count();
@@ -97,20 +98,6 @@ impl TradeService {
             Some((trade, _)) => Err(TradeError::TooLate { trade: trade.clone(), limit }),
             None => Ok(()),
         }
-    }
-
-    /// Refuses trades while too many minutes wait for their files. Without a directory, old minutes are removed instead.
-    async fn check_window(&self, symbol: &Symbol) -> Result<(), TradeError> {
-        if !self.window.has_directory() {
-            return Ok(());
-        }
-        let mut count = redis::cmd("ZCARD");
-        count.arg(&self.candles.keys.tape(symbol).window.index);
-        let minutes: u64 = self.redis.query(&count, Effect::Read).await?;
-        if minutes >= self.window.most_minutes() {
-            return Err(TradeError::ArchiveBehind(symbol.clone()));
-        }
-        Ok(())
     }
 }
 

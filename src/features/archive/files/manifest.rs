@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
+use crate::tape::Generation;
 
 /// A file of one minute.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -16,7 +17,8 @@ pub struct MinuteLine {
     pub rev: u64,
     /// The version to which the window had only the trades that came later.
     pub base: Option<u32>,
-    /// The window's: another one means that Redis has lost its data since.
+    /// That of the minute in the window: another one means that Redis has lost the minute since. That of a version with later
+    /// trades is that of its base.
     pub generation: String,
     pub bytes: usize,
     pub sha256: String,
@@ -28,6 +30,13 @@ pub struct MinuteLine {
     pub written_at: UnixMillis,
     pub writer: String,
     pub fence: UnixMillis,
+}
+
+impl MinuteLine {
+    /// Whether the window had all of its trades under this generation, or later ones were added to such a file.
+    pub fn is_of(&self, generation: Generation) -> bool {
+        self.generation == generation.to_string()
+    }
 }
 
 /// A file of all minutes of a day.

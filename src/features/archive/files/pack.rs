@@ -11,6 +11,7 @@ use super::calendar;
 use super::disk::{DiskFile, write_all};
 use super::error::FileError;
 use super::manifest::{Day, Line, PackLine};
+use super::reading::pack_path;
 use super::store::{Files, TEMPORARY, digits};
 use crate::clock::UnixMillis;
 use crate::random::unique_text;
@@ -213,7 +214,7 @@ impl Files {
     /// Deletes the minute files and earlier packs that the last pack contains.
     fn delete_loose(&self, symbol: &Symbol, date: UnixMillis, day: &Day) -> Result<(), FileError> {
         let Some(last) = day.packs.iter().max_by_key(|pack| pack.version) else { return Ok(()) };
-        if self.hash_of(&self.pack_path(symbol, last)?)? != last.sha256 {
+        if self.hash_of(&pack_path(symbol, last)?)? != last.sha256 {
             return Err(FileError::Damaged { file: last.file.clone(), reason: "it has another hash".to_owned() });
         }
         let contained = self.contents(symbol, last)?;
@@ -249,7 +250,10 @@ impl Files {
         let minutes = day.minutes.values().flatten().map(|line| (&line.file, &line.sha256));
         let packs = day.packs.iter().map(|pack| (&pack.file, &pack.sha256));
         let present = minutes.chain(packs).filter(|(file, _)| names.contains(*file));
-        let text: String = present.map(|(file, hash)| format!("{hash}  {file}\n")).collect();
+        let mut text = String::new();
+        for (file, hash) in present {
+            text.extend([hash, "  ", file, "\n"]);
+        }
         let path = format!("{}/{SUMS}", calendar::day_directory(symbol, date));
         if text.is_empty() || self.disk.read(&path).is_ok_and(|known| known == text.as_bytes()) {
             return Ok(());

@@ -119,7 +119,7 @@ impl Files {
         pack: &PackLine,
         mut use_line: impl FnMut(&[u8], &str) -> bool,
     ) -> Result<(), FileError> {
-        let path = self.pack_path(symbol, pack)?;
+        let path = pack_path(symbol, pack)?;
         let damaged = |error: io::Error| FileError::Damaged { file: path.clone(), reason: error.to_string() };
         let file = self.disk.open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => FileError::Missing { file: path.clone() },
@@ -134,18 +134,6 @@ impl Files {
                 return Ok(());
             }
         }
-    }
-
-    pub(super) fn pack_path(&self, symbol: &Symbol, pack: &PackLine) -> Result<String, FileError> {
-        let name = pack.file.strip_prefix("trades_").and_then(|rest| rest.get(..8)).unwrap_or_default();
-        let (year, month, date) = (name.get(..4), name.get(4..6), name.get(6..8));
-        let (Some(year), Some(month), Some(date)) = (year, month, date) else {
-            return Err(FileError::Damaged {
-                file: pack.file.clone(),
-                reason: "it is not the name of a pack".to_owned(),
-            });
-        };
-        Ok(format!("{}/{year}-{month}-{date}/{}", calendar::symbol_directory(symbol), pack.file))
     }
 
     /// Compares all files of a day with its manifest.
@@ -167,13 +155,13 @@ impl Files {
         let mut packed = BTreeSet::new();
         for pack in day.packs.iter().filter(|_| day.deleted_at.is_none()) {
             let is_latest = day.packs.iter().all(|other| other.version <= pack.version);
-            let path = self.pack_path(symbol, pack)?;
+            let path = pack_path(symbol, pack)?;
             match self.hash_of(&path) {
                 Ok(hash) if hash == pack.sha256 => {}
                 Ok(hash) => find(&path, FindingKind::Hash, format!("its SHA-256 is {hash}, not {}", pack.sha256)),
                 Err(FileError::Missing { .. }) if !is_latest => continue,
                 Err(FileError::Missing { file }) => {
-                    find(&file, FindingKind::Missing, "the manifest names it".to_owned())
+                    find(&file, FindingKind::Missing, "the manifest names it".to_owned());
                 }
                 Err(FileError::Damaged { file, reason }) => find(&file, FindingKind::Hash, reason),
                 Err(error) => return Err(error),
@@ -198,7 +186,7 @@ impl Files {
                 }
                 Err(FileError::Missing { .. }) if packed.contains(&line.sha256) => {}
                 Err(FileError::Missing { file }) => {
-                    find(&file, FindingKind::Missing, "the manifest names it".to_owned())
+                    find(&file, FindingKind::Missing, "the manifest names it".to_owned());
                 }
                 Err(FileError::Damaged { file, reason }) => find(&file, FindingKind::Hash, reason),
                 Err(error) => return Err(error),
@@ -233,6 +221,15 @@ impl Files {
             hash.update(buffer.get(..read).unwrap_or_default());
         }
     }
+}
+
+pub(super) fn pack_path(symbol: &Symbol, pack: &PackLine) -> Result<String, FileError> {
+    let name = pack.file.strip_prefix("trades_").and_then(|rest| rest.get(..8)).unwrap_or_default();
+    let (year, month, date) = (name.get(..4), name.get(4..6), name.get(6..8));
+    let (Some(year), Some(month), Some(date)) = (year, month, date) else {
+        return Err(FileError::Damaged { file: pack.file.clone(), reason: "it is not the name of a pack".to_owned() });
+    };
+    Ok(format!("{}/{year}-{month}-{date}/{}", calendar::symbol_directory(symbol), pack.file))
 }
 
 /// The minute in bytes whose hash agrees with the line.

@@ -8,7 +8,7 @@ use super::error::FileError;
 use super::manifest::{Day, Line, MinuteLine};
 use super::store::{Files, Written, sha256};
 use crate::clock::UnixMillis;
-use crate::tape::{Base, Minute, Symbol, WindowMinute};
+use crate::tape::{Base, Generation, Minute, Symbol, WindowMinute};
 
 /// A minute as it was read from the window.
 #[derive(Clone, Debug)]
@@ -20,7 +20,8 @@ pub struct Candidate {
 /// Who writes, and for which window.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    pub generation: String,
+    /// That of the window now.
+    pub generation: Generation,
     /// The turn under which the replica writes.
     pub fence: UnixMillis,
     pub now: UnixMillis,
@@ -62,6 +63,7 @@ struct NewFile {
     content: Minute,
     base: Option<u32>,
     version: u32,
+    generation: String,
 }
 
 impl Files {
@@ -114,41 +116,43 @@ impl Files {
     ) -> Result<Decision, FileError> {
         let versions = day.versions(*minute);
         let counting = day.counting(*minute);
-        let is_own = |line: &MinuteLine| line.generation == holder.generation;
-        match (window.base, counting) {
-            (Base::Unset, counting) => {
-                let base = counting.map_or(Base::Whole, |line| Base::Version(line.version));
-                return Ok(Decision::Done(Settled::Needs(base), None));
+        let version = versions.iter().map(|line| line.version).max().unwrap_or_default() + 1;
+        let needs = |line: &MinuteLine| Ok(Decision::Done(Settled::Needs(Base::Version(line.version)), None));
+        let new = match window.base {
+            Base::Unset => {
+                let is_whole = Settled::Needs(Base::Whole(holder.generation));
+                return counting.map_or(Ok(Decision::Done(is_whole, None)), needs);
             }
-            // Redis has lost the minute, and counts from nothing again.
-            (Base::Whole, Some(line)) if !versions.iter().any(is_own) => {
-                return Ok(Decision::Done(Settled::Needs(Base::Version(line.version)), None));
-            }
-            _ => {}
-        }
-        let (content, base) = match window.base {
-            Base::Version(version) => {
-                let base = versions.iter().find(|line| line.version == version);
-                match self.added_to(symbol, base, window, *minute, version)? {
-                    Ok(content) => (content, Some(version)),
+            Base::Version(of) => {
+                let base = versions.iter().find(|line| line.version == of);
+                match self.added_to(symbol, base, window, *minute, of)? {
+                    Ok(content) => {
+                        let generation = base.map(|line| line.generation.clone()).unwrap_or_default();
+                        NewFile { content, base: Some(of), version, generation }
+                    }
                     Err(error) => return Ok(Decision::Done(Settled::Unreadable(error), None)),
                 }
             }
-            Base::Whole | Base::Unset => (window.trades.clone(), None),
+            Base::Whole(generation) => {
+                // Redis has lost the minute, and counts from nothing again.
+                if let Some(line) = counting.filter(|_| !versions.iter().any(|line| line.is_of(generation))) {
+                    return needs(line);
+                }
+                NewFile { content: window.trades.clone(), base: None, version, generation: generation.to_string() }
+            }
         };
-        let version = versions.iter().map(|line| line.version).max().unwrap_or_default() + 1;
-        let Some(line) = counting else { return Ok(Decision::Write(NewFile { content, base, version })) };
+        let Some(line) = counting else { return Ok(Decision::Write(new)) };
         let found = match self.minute(symbol, line) {
             Ok(found) => found,
             // The window still has it.
-            Err(error) if error.is_of_file() => return Ok(Decision::Write(NewFile { content, base, version })),
+            Err(error) if error.is_of_file() => return Ok(Decision::Write(new)),
             Err(error) => return Err(error),
         };
         let mark = self.mark(line, window.rev);
-        Ok(match (found.contains(&content), content.contains(&found)) {
+        Ok(match (found.contains(&new.content), new.content.contains(&found)) {
             (true, true) => Decision::Done(Settled::Stored { mark, is_new: false }, Some(line.clone())),
             (true, false) => Decision::Done(Settled::Behind(mark), Some(line.clone())),
-            (false, true) => Decision::Write(NewFile { content, base, version }),
+            (false, true) => Decision::Write(new),
             (false, false) => Decision::Done(Settled::Conflict, None),
         })
     }
@@ -179,7 +183,7 @@ impl Files {
         &self,
         symbol: &Symbol,
         Candidate { minute, window }: &Candidate,
-        NewFile { content, base, version }: NewFile,
+        NewFile { content, base, version, generation }: NewFile,
         holder: &Holder,
     ) -> Result<MinuteLine, FileError> {
         let directory = calendar::day_directory(symbol, calendar::day_of(*minute));
@@ -194,7 +198,7 @@ impl Files {
                 version,
                 rev: window.rev,
                 base,
-                generation: holder.generation.clone(),
+                generation: generation.clone(),
                 bytes: bytes.len(),
                 sha256: sha256(&bytes),
                 parent: None,

@@ -8,7 +8,7 @@ use super::super::files::{Candidate, FileError, Files, Holder, Settled};
 use super::super::merge::{self, Request};
 use super::super::model::Order;
 use super::disk::{ModelDisk, SharedDisk};
-use crate::tape::{Base, MINUTE, Minute, Side, Symbol, Trade, WindowMinute};
+use crate::tape::{Base, Generation, MINUTE, Minute, Side, Symbol, Trade, WindowMinute};
 
 pub const NOW: i64 = 1_767_225_600_000;
 
@@ -27,7 +27,8 @@ pub fn trade(minute: i64, number: u64) -> Minute {
 #[derive(Debug, Default)]
 pub struct Redis {
     pub rev: u64,
-    pub generation: u64,
+    generations: u64,
+    pub generation: Generation,
     pub turn: i64,
     pub minutes: BTreeMap<i64, WindowMinute>,
     pub dirty: BTreeSet<i64>,
@@ -38,6 +39,17 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// The state of the window is lost, and nothing else.
+    pub fn lose_state(&mut self) {
+        self.dropped = None;
+        self.new_generation();
+    }
+
+    pub fn new_generation(&mut self) {
+        self.generations += 1;
+        self.generation = self.generations.into();
+    }
+
     fn is_current(&self, fence: i64, minute: i64, rev: u64) -> bool {
         self.turn == fence && self.minutes.get(&minute).is_some_and(|window| window.rev == rev)
     }
@@ -75,17 +87,14 @@ impl World {
         let mut redis = self.redis();
         let new = trade(minute, number);
         redis.rev += 1;
-        let (rev, dropped) = (redis.rev, redis.dropped);
+        let (rev, dropped, generation) = (redis.rev, redis.dropped, redis.generation);
         redis.truth.entry(minute).and_modify(|all| all.add(&new)).or_insert_with(|| new.clone());
-        match redis.minutes.get_mut(&minute) {
-            Some(window) => {
-                window.rev = rev;
-                window.trades.add(&new);
-            }
-            None => {
-                let base = if dropped >= Some(minute) { Base::Unset } else { Base::Whole };
-                redis.minutes.insert(minute, WindowMinute { rev, base, trades: new });
-            }
+        if let Some(window) = redis.minutes.get_mut(&minute) {
+            window.rev = rev;
+            window.trades.add(&new);
+        } else {
+            let base = if dropped >= Some(minute) { Base::Unset } else { Base::Whole(generation) };
+            redis.minutes.insert(minute, WindowMinute { rev, base, trades: new });
         }
         redis.dirty.insert(minute);
     }
@@ -154,7 +163,7 @@ impl World {
                     let newest = known.counting(candidate.minute).map(|line| line.version);
                     candidate.window.base = newest.map_or(candidate.window.base, Base::Version);
                 }
-                let holder = Holder { generation: generation.to_string(), fence, now: NOW };
+                let holder = Holder { generation, fence, now: NOW };
                 let settled = files.settle(&symbol(), day, &[candidate.clone()], &holder)?;
                 between();
                 let Candidate { minute, window } = candidate;
@@ -187,13 +196,10 @@ impl World {
 
     /// What a reader sees.
     pub fn read(&self, files: &Files, between: &mut dyn FnMut()) -> Result<BTreeMap<i64, Option<Minute>>, FileError> {
-        let (hot, generation) = {
-            let redis = self.redis();
-            (redis.minutes.clone(), redis.generation.to_string())
-        };
+        let hot = self.redis().minutes.clone();
         between();
         let range = NOW - 1_440 * MINUTE..NOW + 1_440 * MINUTE;
-        let request = Request { symbol: symbol(), range, order: Order::Asc, limit: 500, hot, generation };
+        let request = Request { symbol: symbol(), range, order: Order::Asc, limit: 500, hot };
         let page = merge::page(files, &request)?;
         Ok(page.minutes.into_iter().map(|merged| (merged.minute, merged.trades.ok())).collect())
     }
