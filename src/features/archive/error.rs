@@ -42,13 +42,18 @@ pub(super) static VERIFY: &[&ProblemKind] = &[&NO_ARCHIVE, &ARCHIVE_UNAVAILABLE,
 /// The problems of work on the files, in addition to those of every write with a JSON body.
 pub(super) static RUN: &[&ProblemKind] =
     &[&NO_ARCHIVE, &ARCHIVE_UNAVAILABLE, &INVALID_BODY, &INVALID_QUERY, &WRONG_TYPE];
+
+/// Why trades could not be folded first.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the window does not have all trades")]
+pub(super) struct Unfolded(pub Problem);
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ArchiveError {
     #[error("could not reach the Redis that keeps the window")]
     Redis(#[from] RedisFault),
-    /// Trades could not be folded first.
-    #[error("the window does not have all trades")]
-    NotFolded(Problem),
+    #[error("{0}")]
+    NotFolded(#[from] Unfolded),
     #[error("{0}")]
     Files(#[from] FileError),
     #[error("the disk of the archive does not answer")]
@@ -66,7 +71,7 @@ impl From<ArchiveError> for Problem {
         let of = |kind| Self::new(kind).detail(&error);
         match error {
             ArchiveError::Redis(fault) => Self::from(fault),
-            ArchiveError::NotFolded(problem) => problem,
+            ArchiveError::NotFolded(Unfolded(problem)) => problem,
             // The paths of the machine are for its operators, who see them in readiness.
             ArchiveError::Files(_) => {
                 Self::new(&ARCHIVE_UNAVAILABLE).detail("a file or directory cannot be used").retry_after(RETRY)

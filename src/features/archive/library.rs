@@ -12,7 +12,7 @@ use super::files::calendar::{DAY, day_directory, day_of};
 use super::minutes::FoundMinute;
 use super::model::Order;
 use super::rounds::SYMBOLS;
-use super::service::ArchiveService;
+use super::service::{ArchiveService, Hot};
 use crate::clock::UnixMillis;
 use crate::tape::{MINUTE, Symbol};
 
@@ -155,8 +155,8 @@ impl ArchiveService {
         let directory = self.require_directory()?;
         // What the fold has not passed is not known to have no trades.
         let hot = self.fold(symbol).await?;
-        if let super::service::Hot::Away(problem) = hot {
-            return Err(ArchiveError::NotFolded(problem));
+        if let Hot::Away(reason) = hot {
+            return Err(reason.into());
         }
         let keys = self.window.keys(symbol);
         let count = usize::try_from((range.end - range.start) / MINUTE + 2).unwrap_or(usize::MAX);

@@ -34,7 +34,7 @@ impl ArchiveMetrics {
                 "trades_archive_lag_seconds",
                 "Age of the oldest minute that is over and has no file; 0 without a directory",
             ),
-            minutes: metrics.gauge("trades_window_minutes", "Minutes of trades in Redis"),
+            minutes: metrics.gauge("trades_window_entries", "Minutes of trades in Redis"),
             files,
             versions: counter("trades_archive_versions_total", "Files that are a later version of their minute"),
             removed: counter("trades_archive_removed_total", "Minutes that left Redis after their file was read back"),

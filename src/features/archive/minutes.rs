@@ -38,7 +38,7 @@ impl ArchiveService {
     /// is in Redis and in files is there once.
     ///
     /// # Errors
-    /// [`ArchiveError`] if Redis is away and the range needs no file; a directory that is away makes the page partial.
+    /// [`ArchiveError`] if Redis is unavailable and the range needs no file; a directory that is away makes the page partial.
     pub(super) async fn minutes(
         &self,
         symbol: &Symbol,
@@ -101,11 +101,11 @@ impl ArchiveService {
         hot: &Hot,
         now: UnixMillis,
     ) -> Result<(Vec<(UnixMillis, WindowMinute)>, WindowState), ArchiveError> {
-        if let Hot::Away(problem) = hot {
+        if let Hot::Away(reason) = hot {
             let kept_from = now.saturating_sub_unsigned(self.config.window.as_millis());
             // Files have nothing of it that Redis does not have.
             if range.start >= kept_from {
-                return Err(ArchiveError::NotFolded(problem.clone()));
+                return Err(reason.clone().into());
             }
             return Ok((Vec::new(), WindowState::default()));
         }

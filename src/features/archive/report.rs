@@ -1,4 +1,4 @@
-//! What stands in the way of the archive, for readiness and the status.
+//! Why minutes stay in Redis, for readiness and the status.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -41,6 +41,8 @@ pub(super) fn plan(archive: &Arc<ArchiveService>, tasks: &Tasks) {
         let [mut probed, mut maintained] = [None::<Instant>; 2];
         let is_due = |last: &Option<Instant>, interval| last.is_none_or(|last| last.elapsed() >= interval);
         let mut pause = Duration::ZERO;
+        // A connection that is being made is no failure.
+        archive.redis.settled().await;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

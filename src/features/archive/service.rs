@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use super::directory::Directory;
-use super::error::ArchiveError;
+use super::error::{ArchiveError, Unfolded};
 use super::metrics::ArchiveMetrics;
 use super::report::Board;
 use super::window::WindowReader;
 use crate::clock::Clock;
 use crate::config::archive::ArchiveConfig;
 use crate::deps::{Deps, Fold};
-use crate::http::problem::Problem;
 use crate::lifecycle::ComponentHealth;
 use crate::redis::{Redis, Turn};
 use crate::tape::{Listing, Symbol};
@@ -37,7 +36,7 @@ pub(super) struct ArchiveService {
 pub(super) enum Hot {
     Current,
     /// Only files can be read.
-    Away(Problem),
+    Away(Unfolded),
 }
 
 impl ArchiveService {
@@ -65,10 +64,10 @@ impl ArchiveService {
     /// Brings the window up to date, so that callers see the trades that they have just reported.
     ///
     /// # Errors
-    /// [`ArchiveError::NotFolded`] if trades come too fast. If Redis is away, only an archive without a directory fails.
+    /// [`ArchiveError::NotFolded`] if trades come too fast. If Redis is unavailable, only an archive without a directory fails.
     pub(super) async fn fold(&self, symbol: &Symbol) -> Result<Hot, ArchiveError> {
-        let Err(problem) = self.fold.fold(symbol).await else { return Ok(Hot::Current) };
+        let Err(reason) = self.fold.fold(symbol).await.map_err(Unfolded) else { return Ok(Hot::Current) };
         let is_away = self.directory.is_some() && self.window.state(&self.window.keys(symbol)).await.is_err();
-        if is_away { Ok(Hot::Away(problem)) } else { Err(ArchiveError::NotFolded(problem)) }
+        if is_away { Ok(Hot::Away(reason)) } else { Err(reason.into()) }
     }
 }

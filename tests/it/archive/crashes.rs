@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use gridtokenx_redis::clock::Clock;
 use serde_json::Value;
 
 use super::{MINUTE, all_items};
@@ -21,11 +22,6 @@ fn fill(redis: &RedisServer, first: i64) {
     }
     pipeline.query::<()>(&mut connection).expect("the trades");
     let _: () = redis.command(&["ZADD", "market:symbols", "4102444800000", "GRID"]);
-}
-
-fn now() -> i64 {
-    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    i64::try_from(time.as_millis()).expect("a time")
 }
 
 fn settings(dir: &Path) -> Vec<(String, String)> {
@@ -68,7 +64,7 @@ async fn check(redis: RedisServer, dir: &Path, first: i64) {
 #[tokio::test]
 async fn a_service_that_is_killed_again_and_again_loses_no_minute() {
     let (redis, dir) = (RedisServer::start(), tempfile::tempdir().expect("a directory"));
-    let first = now() / MINUTE * MINUTE - 4_320 * MINUTE;
+    let first = Clock::System.now() / MINUTE * MINUTE - 4_320 * MINUTE;
     fill(&redis, first);
     let mut kills = 0;
     let progress = || {
@@ -94,7 +90,7 @@ async fn a_service_that_is_killed_again_and_again_loses_no_minute() {
 #[tokio::test]
 async fn a_replica_that_slept_through_its_turn_changes_nothing() {
     let (redis, dir) = (RedisServer::start(), tempfile::tempdir().expect("a directory"));
-    let first = now() / MINUTE * MINUTE - 4_320 * MINUTE;
+    let first = Clock::System.now() / MINUTE * MINUTE - 4_320 * MINUTE;
     fill(&redis, first);
     let sleeper = RefCell::new(start(&redis, dir.path()));
     eventually("the archive moves", async || redis.command::<i64>(&["HLEN", "trades_window:{GRID}:archived"]) > 0)
@@ -104,7 +100,7 @@ async fn a_replica_that_slept_through_its_turn_changes_nothing() {
     let _: i64 = redis.command(&["DEL", "trades_window:{GRID}:archiver"]);
     let other = start(&redis, dir.path());
     eventually("the other replica has done everything", async || is_done(&redis)).await;
-    let woken = now();
+    let woken = Clock::System.now();
     sleeper.borrow().signal("CONT");
     eventually("the sleeper has finished a round", async || {
         let (_, readiness) = sleeper.borrow_mut().get("/health/ready");

@@ -40,7 +40,7 @@ fn day_path(dir: &Path) -> std::path::PathBuf {
     dir.join("GRID/2025-12-31")
 }
 
-async fn hot_minutes(app: &TestApp) -> i64 {
+fn hot_minutes(app: &TestApp) -> i64 {
     app.redis().command(&["ZCARD", "trades_window:{GRID}"])
 }
 
@@ -72,13 +72,13 @@ async fn minutes_move_to_files_without_a_change_for_readers() {
     let expected = shown(&plain, START - 4 * HOUR).await;
     archive(&app).await;
     assert_eq!(shown(&app, START - 4 * HOUR).await, expected);
-    let left = hot_minutes(&app).await;
+    let left = hot_minutes(&app);
     assert!((1..20).contains(&left), "{left} minutes are in Redis");
     assert_eq!(std::fs::read_dir(day_path(dir.path())).expect("files").count(), 21, "20 minutes and the manifest");
     // Everything leaves Redis.
     app.clock().advance(Duration::from_secs(4 * 3_600));
     archive(&app).await;
-    assert_eq!(hot_minutes(&app).await, 0);
+    assert_eq!(hot_minutes(&app), 0);
     let from_files = shown(&app, START - 4 * HOUR).await;
     assert_eq!(from_files, expected.iter().cloned().map(complete).collect::<Vec<_>>());
     for path in ["profile", "footprint"] {
@@ -123,13 +123,13 @@ async fn late_trades_become_versions() {
     let get = async || app.get(&format!("/trades/windows/GRID/{minute}")).await.expect(200).json();
     report(&app, "GRID", &[trade("a", minute, "3", "1", "buy")]).await.expect(201);
     archive(&app).await;
-    assert_eq!(hot_minutes(&app).await, 0);
+    assert_eq!(hot_minutes(&app), 0);
     for n in 1..=3 {
         report(&app, "GRID", &[trade(&format!("late{n}"), minute + n, "3", "0.5", "sell")]).await.expect(201);
         assert_eq!(get().await["sum"]["trades"], n + 1, "before the archive ran");
         archive(&app).await;
         assert_eq!(get().await["sum"]["trades"], n + 1, "after it ran");
-        assert_eq!(hot_minutes(&app).await, 0);
+        assert_eq!(hot_minutes(&app), 0);
     }
     let version = async |n: u32| app.get(&format!("/trades/windows/GRID/{minute}?version={n}")).await;
     for n in 1..=4 {
@@ -161,7 +161,7 @@ async fn a_window_whose_state_is_lost_counts_no_trade_twice() {
     let lose = async || assert_eq!(app.redis().command::<i64>(&["DEL", "trades_window:{GRID}:state"]), 1);
     report(&app, "GRID", &minutes.map(|minute| trade(&minute.to_string(), minute, "3", "1", "buy"))).await.expect(201);
     archive(&app).await;
-    assert_eq!(hot_minutes(&app).await, 1);
+    assert_eq!(hot_minutes(&app), 1);
     lose().await;
     counts([1, 1]).await;
     archive(&app).await;
@@ -174,7 +174,7 @@ async fn a_window_whose_state_is_lost_counts_no_trade_twice() {
     counts([2, 2]).await;
     app.clock().advance(Duration::from_secs(3 * 3_600));
     archive(&app).await;
-    assert_eq!(hot_minutes(&app).await, 0);
+    assert_eq!(hot_minutes(&app), 0);
     counts([2, 2]).await;
 }
 
@@ -190,7 +190,7 @@ async fn two_replicas_write_each_minute_once() {
     }
     let both = async || {
         futures_util::join!(run(&app, "archive"), run(&other, "archive"));
-        hot_minutes(&app).await == 0
+        hot_minutes(&app) == 0
     };
     eventually("all minutes are in files", both).await;
     let files = app.get("/trades/archive/files?symbol=GRID&day=2025-12-31").await.expect(200).json();
@@ -226,7 +226,7 @@ async fn a_damaged_file_is_a_gap_and_never_a_wrong_number() {
     // The minute that Redis has gets a new file before it leaves.
     app.clock().advance(Duration::from_secs(2 * 3_600));
     archive(&app).await;
-    assert_eq!(hot_minutes(&app).await, 0);
+    assert_eq!(hot_minutes(&app), 0);
     let minute = app.get(&format!("/trades/windows/GRID/{}", times[2])).await.expect(200).json();
     assert_eq!((&minute["version"], &minute["sum"]["volume"]), (&json!(2), &json!("1")));
     std::fs::remove_file(day_path(dir.path()).join("trades_20251231_2101.json")).expect("removed");
@@ -248,7 +248,7 @@ async fn another_directory_removes_nothing_until_it_is_adopted() {
     drop(app);
     report(&other, "GRID", &[trade("b", START - 3 * HOUR + MINUTE, "3", "1", "buy")]).await.expect(201);
     run(&other, "archive").await;
-    assert_eq!(hot_minutes(&other).await, 1);
+    assert_eq!(hot_minutes(&other), 1);
     let status = other.get("/trades/archive/status").await.expect(200).json();
     assert_eq!(
         status["items"][0]["troubles"][0]["reason"], "another directory keeps the files of the symbol",
@@ -271,7 +271,7 @@ async fn another_directory_removes_nothing_until_it_is_adopted() {
     other.post("/trades/archive/run", json!({ "step": "adopt", "symbol": "GRID" })).await.expect(200);
     other.clock().advance(Duration::from_secs(60));
     archive(&other).await;
-    assert_eq!(hot_minutes(&other).await, 0);
+    assert_eq!(hot_minutes(&other), 0);
 }
 
 #[tokio::test]
@@ -317,10 +317,10 @@ async fn a_directory_that_cannot_be_used_keeps_minutes_in_redis() {
     fill("g").await.expect_problem(507, "archive-behind");
     assert_eq!(report(&app, "GRID", &[first]).await.expect(200).json()["replayed"], 1);
     assert_eq!(fill("f").await.expect(200).json()["fills"][0]["replayed"], true);
-    assert_eq!(hot_minutes(&app).await, 3);
+    assert_eq!(hot_minutes(&app), 3);
     std::fs::create_dir(&path).expect("a directory");
     archive(&app).await;
-    assert_eq!(hot_minutes(&app).await, 0);
+    assert_eq!(hot_minutes(&app), 0);
     report(&app, "GRID", &[trade("z", START, "3", "1", "buy")]).await.expect(201);
     fill("g").await.expect(200);
     assert_eq!(shown(&app, START - 4 * HOUR).await.len(), 4);

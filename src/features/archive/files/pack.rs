@@ -20,7 +20,7 @@ use crate::tape::Symbol;
 /// The checksums of the files of a day, for `sha256sum -c`.
 const SUMS: &str = "SHA256SUMS";
 
-/// A file of this name keeps a day for ever.
+/// A file of this name keeps a day permanently.
 const HOLD: &str = "HOLD";
 
 /// How long late versions wait until the day is packed again, milliseconds.

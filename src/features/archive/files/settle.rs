@@ -84,11 +84,11 @@ impl Files {
         let (mut all, mut lines, mut is_repeated) = (Vec::new(), Vec::new(), false);
         for candidate in candidates {
             let (settled, line) = match self.decide(symbol, &known, candidate, holder)? {
-                Decision::Done(settled, line) => {
+                Conclusion::Done(settled, line) => {
                     is_repeated |= line.is_some();
                     (settled, line)
                 }
-                Decision::Write(new) => {
+                Conclusion::Write(new) => {
                     self.ensure_directory(symbol, day)?;
                     let line = self.write(symbol, candidate, new, holder)?;
                     let mark = self.mark(&line, candidate.window.rev);
@@ -113,15 +113,15 @@ impl Files {
         day: &Day,
         Candidate { minute, window }: &Candidate,
         holder: &Holder,
-    ) -> Result<Decision, FileError> {
+    ) -> Result<Conclusion, FileError> {
         let versions = day.versions(*minute);
         let counting = day.counting(*minute);
         let version = versions.iter().map(|line| line.version).max().unwrap_or_default() + 1;
-        let needs = |line: &MinuteLine| Ok(Decision::Done(Settled::Needs(Base::Version(line.version)), None));
+        let needs = |line: &MinuteLine| Ok(Conclusion::Done(Settled::Needs(Base::Version(line.version)), None));
         let new = match window.base {
             Base::Unset => {
                 let is_whole = Settled::Needs(Base::Whole(holder.generation));
-                return counting.map_or(Ok(Decision::Done(is_whole, None)), needs);
+                return counting.map_or(Ok(Conclusion::Done(is_whole, None)), needs);
             }
             Base::Version(of) => {
                 let base = versions.iter().find(|line| line.version == of);
@@ -130,7 +130,7 @@ impl Files {
                         let generation = base.map(|line| line.generation.clone()).unwrap_or_default();
                         NewFile { content, base: Some(of), version, generation }
                     }
-                    Err(error) => return Ok(Decision::Done(Settled::Unreadable(error), None)),
+                    Err(error) => return Ok(Conclusion::Done(Settled::Unreadable(error), None)),
                 }
             }
             Base::Whole(generation) => {
@@ -141,19 +141,19 @@ impl Files {
                 NewFile { content: window.trades.clone(), base: None, version, generation: generation.to_string() }
             }
         };
-        let Some(line) = counting else { return Ok(Decision::Write(new)) };
+        let Some(line) = counting else { return Ok(Conclusion::Write(new)) };
         let found = match self.minute(symbol, line) {
             Ok(found) => found,
             // The window still has it.
-            Err(error) if error.is_of_file() => return Ok(Decision::Write(new)),
+            Err(error) if error.is_of_file() => return Ok(Conclusion::Write(new)),
             Err(error) => return Err(error),
         };
         let mark = self.mark(line, window.rev);
         Ok(match (found.contains(&new.content), new.content.contains(&found)) {
-            (true, true) => Decision::Done(Settled::Stored { mark, is_new: false }, Some(line.clone())),
-            (true, false) => Decision::Done(Settled::Behind(mark), Some(line.clone())),
-            (false, true) => Decision::Write(new),
-            (false, false) => Decision::Done(Settled::Conflict, None),
+            (true, true) => Conclusion::Done(Settled::Stored { mark, is_new: false }, Some(line.clone())),
+            (true, false) => Conclusion::Done(Settled::Behind(mark), Some(line.clone())),
+            (false, true) => Conclusion::Write(new),
+            (false, false) => Conclusion::Done(Settled::Conflict, None),
         })
     }
 
@@ -245,7 +245,7 @@ impl Files {
     }
 }
 
-enum Decision {
+enum Conclusion {
     /// The line, if there is one, is written to the manifest again.
     Done(Settled, Option<MinuteLine>),
     Write(NewFile),

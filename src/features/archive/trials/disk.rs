@@ -163,7 +163,7 @@ impl ModelDisk {
         Self { shared: shared.clone(), plan: Arc::default() }
     }
 
-    /// The call number `at` from now on goes wrong.
+    /// Of the calls that follow, number `at` goes wrong.
     pub fn plan(&self, at: usize, fault: Fault, hook: Option<Hook>) {
         let mut plan = self.plan.lock().expect("the plan");
         *plan = Plan { at: Some((plan.calls + at, fault)), hook, calls: plan.calls, ..Plan::default() };
