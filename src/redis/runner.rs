@@ -21,8 +21,9 @@ impl Turn {
         Self(at)
     }
 
-    /// The content of the key of the turn while a replica has it, Unix milliseconds.
-    pub const fn at(self) -> UnixMillis {
+    /// The value of the turn's key while no other replica has taken the turn since. A script that compares it rejects the
+    /// writes of a replica that was paused for longer than its turn.
+    pub const fn fence(self) -> UnixMillis {
         self.0
     }
 }

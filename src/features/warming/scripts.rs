@@ -31,7 +31,7 @@ pub(super) fn record(
 ) -> ScriptCall<i64, Recorded> {
     let mut call = RECORD
         .write(&[&keys.turn, &keys.state, &keys.runs])
-        .arg(held.at())
+        .arg(held.fence())
         .arg(clock.redis_arg())
         .arg(ended)
         .arg(HISTORY)

@@ -1,5 +1,7 @@
 //! The window of trades: every minute by price and side.
 
+mod crashes;
+mod files;
 mod windows;
 
 use serde_json::{Value, json};

@@ -73,7 +73,7 @@ impl WarmingService {
                 let kind = if request.keys.is_empty() { RunKind::Full } else { RunKind::Requested };
                 (format!("{}.{id}", task.name), kind, request)
             }
-            Work::Scheduled(kind) => (format!("{}.{}", task.name, turn.at()), kind, RunRequest::default()),
+            Work::Scheduled(kind) => (format!("{}.{}", task.name, turn.fence()), kind, RunRequest::default()),
         };
         let run = Run {
             id,
