@@ -1,5 +1,6 @@
 //! The commands of the service's binary.
 
+mod audit;
 mod document;
 mod healthcheck;
 mod key;
@@ -43,6 +44,9 @@ enum Command {
     /// Move stored data between native Redis types and the modules of Redis; stop the service first.
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// Verify the audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Check the configuration and report the first mistake.
     CheckConfig,
     /// Show the configuration.
@@ -85,6 +89,7 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         }
         Command::Openapi(options) => document::run(config()?, &options)?,
         Command::Migrate(command) => migrate::run(&config()?, &command)?,
+        Command::Audit(command) => return audit::run(&config()?, &command),
         Command::Healthcheck => healthcheck::run(&config()?)?,
         Command::Config(ConfigCommand::Print) => {
             let config = config()?;

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod archive;
+pub mod audit;
 pub mod cache;
 pub mod epoch;
 mod feature;
@@ -26,6 +27,7 @@ pub use feature::{Feature, StartError};
 pub static FEATURES: &[&Feature] = &[
     &alerts::FEATURE,
     &archive::FEATURE,
+    &audit::FEATURE,
     &cache::FEATURE,
     &epoch::FEATURE,
     &health::FEATURE,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -30,6 +30,7 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
 use super::access::{Budget, LONGEST_WAIT, Repetition, Weight};
+use super::audited::{Audited, Denied, Peer};
 use super::auth::{Authenticator, Principal, Scopes};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
@@ -155,6 +156,7 @@ impl Service<Request> for MiddlewareService {
             answered: false,
             admission: Admission::default(),
             awaits_body: None,
+            peer: request.extensions().get().copied(),
             route,
         };
         if !http_body::Body::is_end_stream(request.body()) {
@@ -164,6 +166,7 @@ impl Service<Request> for MiddlewareService {
         }
         let admitted = middleware.admit(&mut request, context.route.as_deref());
         let state = if let Err(problem) = admitted {
+            context.admission.caller = request.extensions().get().cloned();
             State::Rejected { problem: Some(problem) }
         } else {
             context.admission = admitted.unwrap_or_default();
@@ -181,6 +184,9 @@ impl Service<Request> for MiddlewareService {
                     legacy_prefix::strip(request.uri_mut());
                     if route.repetition != Repetition::Replay {
                         request.extensions_mut().insert(route.repetition);
+                    }
+                    if let Some(audited) = Audited::of(route.audit, route.path, &request, &context.id) {
+                        request.extensions_mut().insert(audited);
                     }
                     if route.has_parameters {
                         request.extensions_mut().insert(RoutePath(route.path));
@@ -277,6 +283,7 @@ struct RequestContext {
     answered: bool,
     admission: Admission,
     awaits_body: Option<AwaitsBody>,
+    peer: Option<Peer>,
 }
 
 impl RequestContext {
@@ -284,6 +291,7 @@ impl RequestContext {
         self.answered = true;
         let response = durability::confirm(self.admission.durability, response);
         let response = self.count_memory(response);
+        self.report_denial(&response);
         let mut response = self.complete(response);
         if self.method == Method::HEAD {
             remove_body(&mut response);
@@ -313,6 +321,23 @@ impl RequestContext {
         match self.accepted_codings.take() {
             None => response,
             Some(accepted) => compression::compress(response, accepted),
+        }
+    }
+
+    /// Tells the layers that the request was denied. A denial without a problem is none of the service's.
+    fn report_denial(&self, response: &Response) {
+        if let Some(route) = &self.route
+            && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            && let Some(problem) = response.extensions().get::<Arc<Problem>>()
+        {
+            let denied = Denied {
+                method: &self.method,
+                route: route.path,
+                caller: self.admission.caller.as_deref(),
+                peer: self.peer,
+                reason: problem.kind().slug,
+            };
+            self.middleware.layers.iter().for_each(|layer| layer.denied(&denied));
         }
     }
 

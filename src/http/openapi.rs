@@ -37,6 +37,7 @@ const TAGS: &[(&str, &str)] = &[
     ("envoy", "The rate limit service of Envoy, as JSON."),
     ("metrics", "The metrics of the service and of its Redis servers."),
     ("alerts", "Alerts of the service itself: those that fire, their history, and who takes charge of them."),
+    ("audit", "The log of administrative actions: who did what, and whether the log is whole."),
     ("inspect", "Looks into the Redis servers, for administrators."),
     ("ui", "The live numbers of the web page at `/ui/`."),
     ("documentation", "The pages that explain problems."),
