@@ -12,6 +12,7 @@ mod support;
 mod advice;
 mod archive;
 mod attack;
+mod audit;
 mod auth;
 mod auth_scopes;
 mod availability;

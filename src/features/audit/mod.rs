@@ -15,7 +15,7 @@
 //! - Only actions of administrators fail without the log. Data routes never wait for it.
 //! - An action is recorded before it acts, and its outcome afterwards without delay for the caller. An intent without an
 //!   outcome means that the replica ended in between.
-//! - Whoever can delete keys in Redis can delete the log, so its end is signed and written to the log of the service.
+//! - A client that can delete keys in Redis can delete the log, so its end is signed and written to the log of the service.
 //! - A break does not stop the log: it is named, and an operator acknowledges it with an entry from which verification
 //!   continues.
 //! - Entries contain no values, and what may name a person is a pseudonym.
