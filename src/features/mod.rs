@@ -17,6 +17,7 @@ pub mod orderbook;
 pub mod pubsub;
 pub mod ratelimit;
 pub mod streams;
+pub mod subjects;
 pub mod timeseries;
 pub mod trades;
 pub mod ui;
@@ -41,6 +42,7 @@ pub static FEATURES: &[&Feature] = &[
     &pubsub::FEATURE,
     &ratelimit::FEATURE,
     &streams::FEATURE,
+    &subjects::FEATURE,
     &timeseries::FEATURE,
     &trades::FEATURE,
     &ui::FEATURE,

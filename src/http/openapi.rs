@@ -38,6 +38,7 @@ const TAGS: &[(&str, &str)] = &[
     ("metrics", "The metrics of the service and of its Redis servers."),
     ("alerts", "Alerts of the service itself: those that fire, their history, and who takes charge of them."),
     ("audit", "The log of administrative actions: who did what, and whether the log is whole."),
+    ("subjects", "Persons: export of what is stored about them, and erasure with a signed receipt."),
     ("inspect", "Looks into the Redis servers, for administrators."),
     ("ui", "The live numbers of the web page at `/ui/`."),
     ("documentation", "The pages that explain problems."),

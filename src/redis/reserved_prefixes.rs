@@ -13,6 +13,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("blockchain_config:", "json"),
     ("cache:", INTERNAL),
     ("candles:", INTERNAL),
+    ("custody:", INTERNAL),
     ("energy:", "timeseries"),
     ("form_data:", "json"),
     ("gridtokenx:", OTHERS),

@@ -26,6 +26,14 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The most entries of one exported file, and of one script that removes them.
 const FILE: usize = 10_000;
 
+/// What one file has.
+#[derive(Default)]
+struct Exported {
+    count: usize,
+    /// What the log notes about it.
+    details: Map<String, Value>,
+}
+
 /// Works from the start of the service until it stops.
 pub(super) async fn run(audit: Arc<AuditService>, reports: Tasks, stop: CancellationToken) {
     loop {
@@ -62,16 +70,22 @@ impl AuditService {
         if log.config.export_dir.as_os_str().is_empty() {
             return Ok(());
         }
-        while let Some(details) = log.export().await? {
-            self.note("audit.export", details);
+        loop {
+            let exported = log.export().await?;
+            let is_over = exported.count < FILE;
+            if exported.count > 0 {
+                self.note("audit.export", exported.details);
+            }
+            if is_over {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 
 impl Log {
-    /// Exports and removes up to [`FILE`] entries. Returns what was exported; `None` if nothing is due.
-    async fn export(&self) -> Result<Option<Map<String, Value>>, AuditError> {
+    /// Exports and removes up to [`FILE`] entries.
+    async fn export(&self) -> Result<Exported, AuditError> {
         let chain = &self.chain;
         let base = chain.base().await?;
         let from = base.as_ref().map_or(0, |base| base.seq);
@@ -86,7 +100,7 @@ impl Log {
         // The newest entry stays: the next one is linked to it.
         let due: Vec<&StoredEntry> =
             entries.iter().take_while(|stored| is_due(stored) && stored.seq < end.head.seq).collect();
-        let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok(None) };
+        let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok(Exported::default()) };
         let text: String = due.iter().map(|stored| line(stored)).collect();
         let name = format!("audit-{}-{}.ndjson", first.seq, last.seq);
         write(&self.config.export_dir, &name, text.as_bytes()).await?;
@@ -94,10 +108,11 @@ impl Log {
         let mark = chain.checkpoint(&Head { seq: last.seq, hash: last.hash.clone() }, end.now);
         let mark = serde_json::to_string(&mark).unwrap_or_default();
         if !chain.redis.call(scripts::trim(&chain.keys, from, last.seq, &mark)).await? {
-            return Ok(None);
+            return Ok(Exported::default());
         }
         let digest = hex(&Sha256::digest(text.as_bytes()));
-        Ok(Some(Map::from_iter([("file".to_owned(), Value::from(name)), ("sha256".to_owned(), Value::from(digest))])))
+        let details = [("file", name), ("sha256", digest)].map(|(field, text)| (field.to_owned(), Value::from(text)));
+        Ok(Exported { count: due.len(), details: Map::from_iter(details) })
     }
 
     /// Verifies an exported file as it is on the disk.

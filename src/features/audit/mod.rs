@@ -5,7 +5,7 @@
 //! - `layer.rs`: records the requests whose access rows say so; `counts.rs`: those that are only counted.
 //! - `writer.rs`: the task that appends; `keeper.rs`: the hourly verification, export and removal.
 //! - `chain.rs`: the chain in Redis; `verifier.rs`: what is wrong with entries; `key_ring.rs`: its keys.
-//! - `command.rs`: what the command line calls; `service.rs`: what is recorded and read.
+//! - `command.rs`: what the command line calls; `api.rs`: what other capabilities use; `service.rs`: what is recorded and read.
 //! - `scripts.rs`, `keys.rs`, `config.rs`, `error.rs`, `metrics.rs`.
 //!
 //! Keys: see `keys.rs`. Without Redis: actions that must be recorded are 503 `audit-unavailable` and do not happen. Other
@@ -20,6 +20,7 @@
 //!   continues.
 //! - Entries contain no values, and what may name a person is a pseudonym.
 
+pub mod api;
 mod chain;
 pub mod command;
 mod config;

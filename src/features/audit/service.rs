@@ -69,6 +69,11 @@ impl AuditService {
         self.log.as_ref()
     }
 
+    /// The keys of the log, if it is on.
+    pub fn ring(&self) -> Option<&KeyRing> {
+        self.log.as_ref().map(|log| &log.chain.ring)
+    }
+
     fn require_log(&self) -> Result<&Log, AuditError> {
         self.log.as_ref().ok_or(AuditError::Off)
     }

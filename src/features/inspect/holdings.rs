@@ -20,6 +20,8 @@ const BEGINNINGS: &[(&str, &str, bool)] = &[
     ("cache:{index}", "cache", false),
     // A value may be stored until it is replaced.
     ("cache:", "cache", false),
+    // Receipts of erasures are kept for good.
+    ("custody:", "subjects", false),
     ("idempotency:", "idempotency", true),
     ("inspect:", "inspect", false),
     ("json:", "json", false),

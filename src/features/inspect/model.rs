@@ -30,7 +30,7 @@ pub(super) struct HotKeysQuery {
     pub role: Role,
     /// Only keys of this capability; `other` belongs to none.
     #[param(
-        pattern = "^(alerts|archive|audit|cache|epoch|hosts|idempotency|inspect|json|locks|orderbook|other|pubsub|ratelimit|replication|streams|timeseries|trades)$"
+        pattern = "^(alerts|archive|audit|cache|epoch|hosts|idempotency|inspect|json|locks|orderbook|other|pubsub|ratelimit|replication|streams|subjects|timeseries|trades)$"
     )]
     pub holding: Option<String>,
     /// The most keys.

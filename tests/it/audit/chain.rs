@@ -45,7 +45,7 @@ async fn four_replicas_that_record_a_thousand_entries_each_produce_one_chain() {
     for app in all() {
         note(app, 999);
     }
-    let actions = all().map(|app| app.delete("/ratelimit/api"));
+    let actions = all().map(|app| app.delete("/ratelimit/api?prefix=a"));
     for reply in futures_util::future::join_all(actions).await {
         reply.expect(200);
     }
@@ -99,6 +99,8 @@ async fn each_kind_of_tampering_is_found_and_named() {
     let other = RedisServer::start();
     drop(redis);
     let copy = key.builder().on(other).spawn().await;
+    eventually("the start is recorded", async || !entries(&copy.redis()).is_empty()).await;
+    copy.clock().advance(std::time::Duration::from_secs(1));
     note(&copy, 19);
     eventually("recorded", async || copy.redis().command::<usize>(&["XLEN", LOG]) == 20).await;
     let mut spliced = whole.clone();
@@ -129,7 +131,7 @@ async fn a_log_that_was_emptied_and_replayed_lacks_what_a_checkpoint_says() {
     assert_eq!(key.verify(&app.redis(), &with_checkpoint), (1, "broken at entry 11: checkpoint\n".to_owned()));
 
     // A replica that has seen more continues from there, and reports the loss.
-    app.delete("/ratelimit/api").await.expect(200);
+    app.delete("/ratelimit/api?prefix=a").await.expect(200);
     eventually("the loss is recorded", async || {
         entries(&app.redis())
             .iter()
@@ -196,6 +198,11 @@ async fn old_entries_are_exported_before_they_leave_redis() {
     assert_eq!(key.verify(&app.redis(), &["--from", &file]), (0, "15 entries are whole\n".to_owned()));
     assert_eq!(key.verify(&app.redis(), &[]), (0, "6 entries are whole\n".to_owned()));
     audit.keep().await.expect("exported");
+    eventually("the export is recorded", async || {
+        let all = entries(&app.redis());
+        all.iter().filter(|entry| entry["action"] == "audit.export").count() == 2
+    })
+    .await;
     let second = key.directory().join("audit-16-16.ndjson").display().to_string();
     let both = ["--from", &file, "--from", &second];
     assert_eq!(key.verify(&app.redis(), &both), (0, "16 entries are whole\n".to_owned()));
@@ -217,7 +224,7 @@ async fn old_entries_are_exported_before_they_leave_redis() {
 async fn the_chain_works_on_a_cluster() {
     let (key, cluster) = (KeyFile::new(), Cluster::start().await);
     let app = TestApp::builder().config(&cluster.config()).config(&key.config()).spawn().await;
-    app.delete("/ratelimit/api").await.expect(200);
+    app.delete("/ratelimit/api?prefix=a").await.expect(200);
     eventually("the action is recorded", async || {
         let verified = app.get("/admin/audit/verify").await.expect(200).json();
         verified["checked"] == 3 && verified["first_break"].is_null()

@@ -16,7 +16,15 @@ async fn of_action(app: &TestApp, action: &str, count: usize) -> Vec<Value> {
         let all = entries(&app.redis());
         all.into_iter().filter(|entry| entry["action"] == action).collect::<Vec<_>>()
     };
-    eventually("the entries are there", async || found().len() >= count).await;
+    eventually("the entries are there", async || {
+        if found().len() < count {
+            let lines = app.get("/metrics").await.text();
+            let lines: Vec<&str> = lines.lines().filter(|line| line.starts_with("audit_")).collect();
+            eprintln!("{lines:?} {}", app.get("/health/ready").await.text());
+        }
+        found().len() >= count
+    })
+    .await;
     found()
 }
 
@@ -25,12 +33,12 @@ async fn an_action_is_recorded_before_it_acts_and_its_outcome_afterwards() {
     let key = KeyFile::new();
     let app = key.builder().admin_key().spawn().await;
     send(&app, Method::DELETE, "/ratelimit/api/canary-person").await.expect(204);
-    send(&app, Method::DELETE, "/ratelimit/none/canary-person").await.expect_problem(404, "limiter-not-found");
+    send(&app, Method::DELETE, "/ratelimit/none/canary-person").await.expect_problem(404, "unknown-limiter");
     let found = of_action(&app, "DELETE /ratelimit/{limiter}/{key}", 4).await;
     let [intent, outcome, .., refused] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((&intent["phase"], &outcome["phase"]), (&json!("intent"), &json!("outcome")), "{found:?}");
     assert_eq!((&outcome["outcome"], &outcome["details"]), (&json!("done"), &json!({ "status": 204 })));
-    assert_eq!((&refused["outcome"], &refused["details"]), (&json!("limiter-not-found"), &json!({ "status": 404 })));
+    assert_eq!((&refused["outcome"], &refused["details"]), (&json!("unknown-limiter"), &json!({ "status": 404 })));
     for entry in &found {
         assert_eq!((&entry["actor"], &entry["request_id"]), (&json!("key:admin"), &json!("order-17")), "{entry}");
         assert!(entry["target"].as_str().is_some_and(|target| target.contains("key=hmac:")), "{entry}");
@@ -130,7 +138,7 @@ async fn without_redis_actions_are_refused_at_once_and_what_happened_is_recorded
 #[tokio::test]
 async fn without_a_key_nothing_is_recorded_and_health_says_so() {
     let app = TestApp::spawn().await;
-    app.delete("/ratelimit/api").await.expect(200);
+    app.delete("/ratelimit/api?prefix=a").await.expect(200);
     app.get("/admin/audit").await.expect_problem(409, "audit-off");
     app.get("/admin/audit/verify").await.expect_problem(409, "audit-off");
     let ready = app.get("/health/ready").await.expect(200).json();

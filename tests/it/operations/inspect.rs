@@ -194,6 +194,10 @@ async fn persistence_says_what_a_crash_loses() {
 #[tokio::test]
 async fn persistence_works_without_the_right_to_read_the_configuration() {
     let app = TestApp::builder().production_redis().spawn().await;
+    eventually("the server was checked", async || {
+        app.get("/admin/persistence").await.expect(200).json()["items"][0].is_object()
+    })
+    .await;
     let server = app.get("/admin/persistence").await.expect(200).json()["items"][0].clone();
     assert_eq!((&server["kind"], &server["fsync"]), (&"aof".into(), &Value::Null), "{server}");
     assert!(server["loss"].as_str().is_some_and(|text| text.contains("may not be read")), "{server}");
