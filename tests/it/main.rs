@@ -81,6 +81,7 @@ mod schemathesis;
 mod serve;
 mod server;
 mod streams;
+mod subjects;
 mod swagger_ui;
 mod telemetry;
 mod timeseries;

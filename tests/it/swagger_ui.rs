@@ -18,6 +18,10 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("get_channel_presence", "", 409, "no default namespace shows presence"),
     ("count_channel_presence", "", 409, "no default namespace shows presence"),
     ("acknowledge_alert", "", 404, "no alert fires"),
+    ("list_audit_entries", "", 409, "the audit log is off"),
+    ("verify_audit_log", "", 409, "the audit log is off"),
+    ("erase_subject", "", 409, "the audit log, whose key signs receipts, is off"),
+    ("get_erasure", "", 404, "nothing was erased"),
     ("replace_book", "", 404, "The book of the other examples has orders"),
     ("replace_book", "application/x-ndjson", 404, "An earlier example has deleted the book"),
     ("report_trades", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
@@ -47,6 +51,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("list_alert_history", "no alert has fired"),
     ("list_latency_events", "Redis has not been slow"),
     ("list_slow_commands", "no command of Redis was slow"),
+    ("get_persistence", "the server may not have been checked yet"),
     ("get_inventory", "the inventory may still run"),
     ("get_minute", "the minute that runs has no trade if the only one came before it began"),
 ];

@@ -11,7 +11,7 @@ use crate::features::audit::api::Signed;
 #[into_params(parameter_in = Path)]
 pub(super) struct SubjectPath {
     /// The id of the person in the platform.
-    #[param(pattern = "^[^:/ %]{3,128}$", example = "0b5e7712-aa41")]
+    #[param(pattern = "^[^:/ %]{3,128}$", example = "person-0b5e")]
     pub id: String,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct ErasurePath {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SubjectExport)]
+#[schema(as = SubjectExport, example = json!({ "aliases": ["wallet-9f3c"] }))]
 pub(super) struct ExportRequest {
     /// Other ids of the person: wallets, meters, serial numbers.
     #[serde(default)]
@@ -34,7 +34,8 @@ pub(super) struct ExportRequest {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SubjectErasure)]
+#[schema(as = SubjectErasure,
+    example = json!({ "aliases": ["wallet-9f3c"], "reason": "request of 2026-11-02", "dry_run": true }))]
 pub(super) struct EraseRequest {
     /// Other ids of the person: wallets, meters, serial numbers.
     #[serde(default)]
