@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod inspect;
 pub mod json;
+pub mod keys;
 pub mod locks;
 pub mod metrics;
 pub mod orderbook;
@@ -36,6 +37,7 @@ pub static FEATURES: &[&Feature] = &[
     &idempotency::FEATURE,
     &inspect::FEATURE,
     &json::FEATURE,
+    &keys::FEATURE,
     &locks::FEATURE,
     &metrics::FEATURE,
     &orderbook::FEATURE,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -30,7 +30,7 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
 use super::access::{Budget, LONGEST_WAIT, Repetition, Weight};
-use super::audited::{Audited, Denied, Peer};
+use super::audited::{Audited, Peer};
 use super::auth::{Authenticator, Principal, Scopes};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
@@ -321,23 +321,6 @@ impl RequestContext {
         match self.accepted_codings.take() {
             None => response,
             Some(accepted) => compression::compress(response, accepted),
-        }
-    }
-
-    /// Tells the layers that the request was denied. A denial without a problem is none of the service's.
-    fn report_denial(&self, response: &Response) {
-        if let Some(route) = &self.route
-            && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-            && let Some(problem) = response.extensions().get::<Arc<Problem>>()
-        {
-            let denied = Denied {
-                method: &self.method,
-                route: route.path,
-                caller: self.admission.caller.as_deref(),
-                peer: self.peer,
-                reason: problem.kind().slug,
-            };
-            self.middleware.layers.iter().for_each(|layer| layer.denied(&denied));
         }
     }
 

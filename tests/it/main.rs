@@ -51,6 +51,7 @@ mod json_secrets;
 mod json_standards;
 mod json_values;
 mod json_writers;
+mod keys;
 mod large_bodies;
 mod lock_check;
 mod locks;

@@ -51,6 +51,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("list_alert_history", "no alert has fired"),
     ("list_latency_events", "Redis has not been slow"),
     ("list_slow_commands", "no command of Redis was slow"),
+    ("list_keys", "the service has no keys"),
     ("get_persistence", "the server may not have been checked yet"),
     ("get_inventory", "the inventory may still run"),
     ("get_minute", "the minute that runs has no trade if the only one came before it began"),

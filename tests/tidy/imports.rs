@@ -24,6 +24,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "features::audit::command",
             "features::hosts::dump",
             "features::json::migration",
+            "features::json::rotation",
             "features::timeseries::migration",
             "http",
             "lifecycle",
@@ -68,6 +69,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "deps",
             "events",
             "features::audit::api",
+            "features::json::api",
             "hot_keys",
             "http::access",
             "http::audited",
@@ -135,6 +137,9 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
 
 /// Features that import the `api.rs` of another feature, as (from, to).
 const FEATURE_TO_FEATURE: &[(&str, &str)] = &[
+    // The list of keys names those of both.
+    ("keys", "audit"),
+    ("keys", "json"),
     // Pseudonyms and signatures are made with the key of the audit log.
     ("subjects", "audit"),
 ];

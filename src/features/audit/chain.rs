@@ -34,15 +34,24 @@ pub(super) struct Chain {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     head: Head,
-    /// Entries of which it is not known whether they were appended, and the first one's number and hash.
-    pending: Option<(Head, usize)>,
+    /// A batch of which it is not known whether it was appended.
+    pending: Option<Pending>,
+}
+
+/// A batch of which it is not known whether it was appended.
+#[derive(Debug)]
+struct Pending {
+    /// The number and the hash that its first entry has if it was.
+    first: Head,
+    /// How many of its entries are tried again; `None` until that is decided.
+    kept: Option<usize>,
 }
 
 impl Known {
-    /// Says how many of the entries that could not be appended are tried again.
+    /// Says how many entries of the batch that has just failed are tried again. Those of an earlier one come before them.
     pub(super) fn will_retry(&mut self, kept: usize) {
-        if let Some((_, count)) = &mut self.pending {
-            *count = kept;
+        if let Some(pending) = &mut self.pending {
+            pending.kept.get_or_insert(kept);
         }
     }
 }
@@ -79,10 +88,11 @@ impl Chain {
         } else {
             Some((found.head.seq, found.last)).filter(|(head, last)| head != last)
         };
-        if let Some((first, count)) = known.pending.take()
-            && self.stored(first.seq).await?.is_some_and(|stored| stored.hash == first.hash)
-        {
-            entries.drain(..count.min(entries.len()));
+        if let Some(Pending { first, kept }) = &known.pending {
+            if self.stored(first.seq).await?.is_some_and(|stored| stored.hash == first.hash) {
+                entries.drain(..kept.unwrap_or_default().min(entries.len()));
+            }
+            known.pending = None;
         }
         let (mut head, mut now) = (found.head, found.now);
         if head.seq < known.head.seq {
@@ -100,7 +110,7 @@ impl Chain {
             let appended = match self.redis.call(call).await {
                 Ok(appended) => appended,
                 Err(fault) => {
-                    known.pending = Some((first, entries.len()));
+                    known.pending = Some(Pending { first, kept: None });
                     return Err(fault.into());
                 }
             };

@@ -1,19 +1,22 @@
 //! What the command line does with the audit log.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::chain::Chain;
+use super::chain::{CHUNK, Chain};
 use super::config::AuditConfig;
 use super::error::AuditError;
-use super::key_ring::{KeyFileError, KeyRing};
+use super::key_ring::{HASH, KeyFileError, KeyRing};
 use super::model::{AuditCheckpoint, Break, StoredEntry};
 use super::verifier::Verifier;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::random::hex;
 use crate::redis::{Effect, Redis};
 
 /// Why a log cannot be verified at all.
@@ -68,6 +71,45 @@ pub fn key_ring(config: &Config) -> Result<KeyRing, CommandError> {
 pub async fn size(redis: &Redis, ring: &KeyRing) -> Result<u64, CommandError> {
     let chain = Chain::new(redis, ring.clone(), &Clock::System);
     Ok(redis.query(redis::cmd("XLEN").arg(&chain.keys.log), Effect::Read).await.map_err(AuditError::from)?)
+}
+
+/// The number of entries in Redis by the fingerprint of their key.
+///
+/// # Errors
+/// [`CommandError::Log`].
+pub async fn entries_by_key(redis: &Redis, ring: &KeyRing) -> Result<BTreeMap<String, u64>, CommandError> {
+    let chain = Chain::new(redis, ring.clone(), &Clock::System);
+    let (mut found, mut next) = (BTreeMap::new(), 1);
+    loop {
+        let entries = chain.entries(next, CHUNK).await.map_err(AuditError::from)?;
+        let Some(last) = entries.last() else { return Ok(found) };
+        next = last.seq.max(next) + 1;
+        for entry in entries {
+            *found.entry(entry.key).or_default() += 1;
+        }
+    }
+}
+
+/// Puts a new key first in the key file. Returns its fingerprint. The file is replaced as a whole, or stays.
+///
+/// # Errors
+/// [`CommandError::Config`], [`CommandError::Key`]; [`CommandError::Unreadable`] if the file cannot be replaced.
+pub fn rotate(config: &Config) -> Result<String, CommandError> {
+    let audit: AuditConfig = config.section()?;
+    let file = &audit.key_file;
+    key_ring(config)?;
+    let fail = |error: &dyn std::fmt::Display| unreadable(file, &error.to_string());
+    let former = std::fs::read_to_string(file).map_err(|error| fail(&error))?;
+    let mut key = [0; HASH];
+    getrandom::fill(&mut key).map_err(|error| fail(&error))?;
+    let unfinished = file.with_extension("new");
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).and_then(|mut new| {
+        new.write_all(format!("{}\n{}", hex(&key), former).as_bytes())?;
+        new.sync_all()?;
+        std::fs::rename(&unfinished, file)
+    });
+    written.map_err(|error| fail(&error))?;
+    Ok(key_ring(config)?.id().to_owned())
 }
 
 /// Verifies the log in Redis, and that it has what the checkpoints of a file say.

@@ -16,15 +16,7 @@ async fn of_action(app: &TestApp, action: &str, count: usize) -> Vec<Value> {
         let all = entries(&app.redis());
         all.into_iter().filter(|entry| entry["action"] == action).collect::<Vec<_>>()
     };
-    eventually("the entries are there", async || {
-        if found().len() < count {
-            let lines = app.get("/metrics").await.text();
-            let lines: Vec<&str> = lines.lines().filter(|line| line.starts_with("audit_")).collect();
-            eprintln!("{lines:?} {}", app.get("/health/ready").await.text());
-        }
-        found().len() >= count
-    })
-    .await;
+    eventually("the entries are there", async || found().len() >= count).await;
     found()
 }
 
@@ -133,6 +125,31 @@ async fn without_redis_actions_are_refused_at_once_and_what_happened_is_recorded
     let found = of_action(&app, "test.event", 1).await;
     assert_eq!(found.len(), 1);
     assert_eq!(entries(&app.redis()).len(), before + 1, "refused actions leave no entry");
+}
+
+#[tokio::test]
+async fn an_entry_whose_reply_was_lost_is_recorded_once_and_the_next_one_too() {
+    let key = KeyFile::new();
+    let app = key.builder().behind_proxy().spawn().await;
+    eventually("the start is recorded", async || !entries(&app.redis()).is_empty()).await;
+    let audit = gridtokenx_redis::features::audit::service(&app.app().deps).expect("the service");
+    let note = |n: usize| audit.note(&format!("test.event.{n}"), serde_json::Map::new());
+    for n in 0..20 {
+        note(n);
+        // The entry may be there already, and its reply on the way.
+        eventually("the entry is sent", async || {
+            app.proxy().cut();
+            app.delete("/locks/minting?force=true").await.is(503)
+        })
+        .await;
+        note(n + 100);
+        app.proxy().heal();
+        of_action(&app, &format!("test.event.{}", n + 100), 1).await;
+    }
+    for n in (0..20).chain(100..120) {
+        assert_eq!(of_action(&app, &format!("test.event.{n}"), 1).await.len(), 1, "{n}");
+    }
+    assert_eq!(key.verify(&app.redis(), &[]).0, 0);
 }
 
 #[tokio::test]
