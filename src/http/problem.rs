@@ -80,6 +80,8 @@ problems! { COMMON:
         "The archive cannot write or remove minutes of this symbol: see GET /trades/archive/status. Nothing was stored.";
     FOLD_BEHIND = "fold-behind", SERVICE_UNAVAILABLE, "The candles are too far behind the trades",
         "Retry after the time in Retry-After; the service is catching up. Nothing was stored.";
+    AUDIT_UNAVAILABLE = "audit-unavailable", SERVICE_UNAVAILABLE, "The audit log cannot record the action",
+        "Nothing was done: this action must be recorded before it acts. Retry after the time in Retry-After.";
     REDIS_UNAVAILABLE = "redis-unavailable", SERVICE_UNAVAILABLE, "Redis cannot be reached",
         "Retry after the time in Retry-After. outcome says whether the request may have been applied.";
     REDIS_TIMEOUT = "redis-timeout", GATEWAY_TIMEOUT, "Redis did not answer in time",

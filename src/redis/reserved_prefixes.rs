@@ -9,9 +9,11 @@ const OTHERS: &str = "others";
 /// above.
 const OWNERS: &[(&str, &str)] = &[
     ("alerts:", INTERNAL),
+    ("audit:", INTERNAL),
     ("blockchain_config:", "json"),
     ("cache:", INTERNAL),
     ("candles:", INTERNAL),
+    ("custody:", INTERNAL),
     ("energy:", "timeseries"),
     ("form_data:", "json"),
     ("gridtokenx:", OTHERS),

@@ -76,7 +76,10 @@ async fn the_metrics_page_explains_every_metric_with_a_query() {
     let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     // Those of the spool exist only if there is one.
     let spool = directory.path().join("spool").to_string_lossy().into_owned();
-    let variables = [collector, ("GTX__HOSTS__SPOOL_DIR", &*spool)];
+    // Those of the audit log exist only with a key.
+    let key = directory.path().join("key").to_string_lossy().into_owned();
+    std::fs::write(&key, "5e".repeat(32)).expect("written");
+    let variables = [collector, ("GTX__HOSTS__SPOOL_DIR", &*spool), ("GTX__AUDIT__KEY_FILE", &*key)];
     let mut service = ServiceProcess::start_private(&directory.path().join("redis"), &variables);
     service.ready();
     // The number of orders exists only for books, and the lag only for groups that have claimed.

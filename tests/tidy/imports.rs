@@ -21,8 +21,10 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "app",
             "clock",
             "config",
+            "features::audit::command",
             "features::hosts::dump",
             "features::json::migration",
+            "features::json::rotation",
             "features::timeseries::migration",
             "http",
             "lifecycle",
@@ -86,8 +88,11 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "decimal",
             "deps",
             "events",
+            "features::audit::api",
+            "features::json::api",
             "hot_keys",
             "http::access",
+            "http::audited",
             "http::auth",
             "http::batch_item",
             "http::body",
@@ -150,8 +155,14 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("tls", &[]),
 ];
 
-/// Features that import another feature, as (from, to): none so far.
-const FEATURE_TO_FEATURE: &[(&str, &str)] = &[];
+/// Features that import the `api.rs` of another feature, as (from, to).
+const FEATURE_TO_FEATURE: &[(&str, &str)] = &[
+    // The list of keys names those of both.
+    ("keys", "audit"),
+    ("keys", "json"),
+    // Pseudonyms and signatures are made with the key of the audit log.
+    ("subjects", "audit"),
+];
 
 /// Features whose subject is HTTP itself: they store requests and responses.
 const ABOUT_HTTP: &[&str] = &["src/features/idempotency/"];

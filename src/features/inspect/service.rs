@@ -11,6 +11,7 @@ use super::error::InspectError;
 use super::holdings::{Holding, OTHER, holding, names};
 use super::keys::InspectKeys;
 use super::model::{HotKey, HotKeys, LatencyEvent, RedisClients, RedisCommand, SlowCommand};
+use super::persistence::ConfigAccess;
 use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::lifecycle::Tasks;
@@ -29,7 +30,8 @@ pub(super) const HOT_KEYS_TASK: &str = "inspect.hot_keys";
 
 #[derive(Debug)]
 pub(super) struct InspectService {
-    roles: RedisRoles,
+    pub(super) roles: RedisRoles,
+    pub(super) config_access: ConfigAccess,
     pub(super) keys: InspectKeys,
     pub(super) tasks: Tasks,
     pub(super) clock: Clock,
@@ -40,6 +42,7 @@ impl InspectService {
         Self {
             keys: InspectKeys::new(deps.redis.state.keys()),
             roles: deps.redis.clone(),
+            config_access: ConfigAccess::default(),
             tasks: deps.tasks.clone(),
             clock: deps.clock.clone(),
         }
