@@ -10,6 +10,7 @@ use super::calendar;
 use super::disk::{Disk, write_all};
 use super::error::FileError;
 use super::manifest::{Day, Line, MinuteLine};
+use super::sealed::Keys;
 use crate::clock::UnixMillis;
 use crate::random::{hex, unique_text};
 use crate::tape::Symbol;
@@ -33,6 +34,7 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub struct Files {
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) keys: Keys,
     /// The id of the directory: random, made once.
     store: String,
     /// This replica.
@@ -64,8 +66,8 @@ impl Files {
     ///
     /// # Errors
     /// [`FileError::Disk`] if a file cannot be created, synced, renamed and removed there.
-    pub fn open(disk: Arc<dyn Disk>, now: UnixMillis) -> Result<Self, FileError> {
-        let mut files = Self { disk, store: String::new(), writer: unique_text(), durable: Mutex::default() };
+    pub fn open(disk: Arc<dyn Disk>, keys: Keys, now: UnixMillis) -> Result<Self, FileError> {
+        let mut files = Self { disk, keys, store: String::new(), writer: unique_text(), durable: Mutex::default() };
         files.disk.create_dir(TEMPORARY).map_err(FileError::disk("create", TEMPORARY))?;
         files.store = match files.stored_id()? {
             Some(id) => id,
@@ -224,10 +226,10 @@ impl Files {
         &self,
         now: UnixMillis,
         version: u32,
-        content: impl Fn(u32) -> Written,
+        content: impl Fn(u32) -> Result<Written, FileError>,
     ) -> Result<MinuteLine, FileError> {
         for version in version..version + NAMES {
-            let Written { line, path, bytes } = content(version);
+            let Written { line, path, bytes } = content(version)?;
             let temporary = self.temporary(now, &bytes)?;
             let renamed = self.disk.rename_noreplace(&temporary, &path);
             let Err(error) = renamed else { return Ok(line) };
