@@ -195,7 +195,7 @@ impl Work<'_> {
         let settled = directory.run(move |files| files.settle(&symbol, day, &given, &holder)).await?;
         let metrics = &self.archive.metrics;
         metrics.write_seconds.observe(started.elapsed().as_secs_f64());
-        let mut again = Vec::new();
+        let (mut again, mut marks) = (Vec::new(), Vec::new());
         for ((minute, settled), candidate) in settled.into_iter().zip(candidates) {
             let (mark, result) = match settled {
                 Settled::Needs(base) => {
@@ -226,13 +226,11 @@ impl Work<'_> {
             if mark.version > 1 && result == "written" {
                 metrics.versions.inc();
             }
-            match self.archive.redis.call(scripts::mark(&self.keys, self.turn, minute, &mark)).await? {
-                Changed::Done => self.progress.stored += 1,
-                // A late trade: the next round writes the next version.
-                Changed::Moved => {}
-                Changed::Stale => return Err(Stop::Lost),
-            }
+            marks.push((minute, mark));
         }
+        // A minute with a late trade is not marked: the next round writes its next version.
+        let marked = self.archive.redis.call(scripts::mark(&self.keys, self.turn, &marks)).await?;
+        self.progress.stored += marked.ok_or(Stop::Lost)?;
         Ok(again)
     }
 
