@@ -103,13 +103,11 @@ pub struct Day {
     pub deleted_at: Option<UnixMillis>,
     /// Lines that do not have their checksum, such as one that was being written when the power failed.
     pub torn: usize,
-    /// Whether the last line has no end.
-    pub is_open: bool,
 }
 
 impl Day {
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut day = Self { is_open: bytes.last().is_some_and(|last| *last != b'\n'), ..Self::default() };
+        let mut day = Self::default();
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match Line::parse(line) {
                 Some(line) => day.add(line),

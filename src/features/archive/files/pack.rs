@@ -94,7 +94,7 @@ impl Files {
         }
         match self.write_pack(symbol, date, &day, last, now, version) {
             Ok(pack) => {
-                self.append(symbol, date, &[Line::Pack(pack.clone())], true)?;
+                self.append(symbol, date, &[Line::Pack(pack.clone())])?;
                 let day = self.day(symbol, date)?;
                 self.delete_loose(symbol, date, &day)?;
                 self.write_sums(symbol, date, now)?;
@@ -309,7 +309,7 @@ impl Files {
                 return Ok(RetentionOutcome::Kept("its files are damaged"));
             }
             if !dry_run {
-                self.append(symbol, date, &[Line::Deleted { deleted_at: now }], true)?;
+                self.append(symbol, date, &[Line::Deleted { deleted_at: now }])?;
             }
         }
         let files: Vec<&String> =

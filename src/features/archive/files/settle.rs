@@ -93,13 +93,10 @@ impl Files {
     ) -> Result<Vec<(UnixMillis, Settled)>, FileError> {
         self.check()?;
         let known = self.day(symbol, day)?;
-        let (mut all, mut lines, mut is_repeated) = (Vec::new(), Vec::new(), false);
+        let (mut all, mut lines) = (Vec::new(), Vec::new());
         for candidate in candidates {
             let (settled, line) = match self.decide(symbol, &known, candidate, holder)? {
-                Conclusion::Done(settled, line) => {
-                    is_repeated |= line.is_some();
-                    (settled, line)
-                }
+                Conclusion::Done(settled, line) => (settled, line),
                 Conclusion::Write(new) => {
                     self.ensure_directory(symbol, day)?;
                     let Candidate { minute, window } = candidate;
@@ -115,7 +112,7 @@ impl Files {
             self.sync_directory(symbol, day)?;
             // A line that was found may be in memory only, and a sync that has failed once succeeds without writing it: it is
             // written again.
-            self.append(symbol, day, &lines, known.is_open || is_repeated)?;
+            self.append(symbol, day, &lines)?;
         }
         Ok(all)
     }
@@ -141,7 +138,7 @@ impl Files {
         };
         let lines = minutes.into_iter().map(write).collect::<Result<Vec<_>, _>>()?;
         self.sync_directory(symbol, day)?;
-        self.append(symbol, day, &lines, true)
+        self.append(symbol, day, &lines)
     }
 
     fn decide(

@@ -284,30 +284,24 @@ impl Files {
         self.disk.fsync_dir(&directory).map_err(FileError::disk("sync", &directory))
     }
 
-    /// Appends lines to the manifest of a day with one write, and makes them durable. `apart`: what precedes them may be torn.
+    /// Appends lines to the manifest of a day with one write, and makes them durable. An empty line separates them from what
+    /// precedes: it may be torn, or have a line end that a failed sync has lost and a power cut will change.
     ///
     /// # Errors
     /// [`FileError::Disk`]; some of the lines may be there.
-    pub(super) fn append(
-        &self,
-        symbol: &Symbol,
-        day: UnixMillis,
-        lines: &[Line],
-        apart: bool,
-    ) -> Result<(), FileError> {
+    pub(super) fn append(&self, symbol: &Symbol, day: UnixMillis, lines: &[Line]) -> Result<(), FileError> {
         let path = manifest_path(symbol, day);
-        let mut text = if apart { "\n".to_owned() } else { String::new() };
-        text.extend(lines.iter().map(Line::text));
         let write = || -> io::Result<bool> {
             let mut file = self.disk.open_append(&path)?;
             let is_new = file.length()? == 0;
+            let mut text = if is_new { String::new() } else { "\n".to_owned() };
+            text.extend(lines.iter().map(Line::text));
             write_all(&mut *file, text.as_bytes())?;
             file.fsync()?;
             Ok(is_new)
         };
         let is_new = write().map_err(FileError::disk("append to", &path))?;
-        // A replica that crashed may have created it.
-        if is_new || apart { self.sync_directory(symbol, day) } else { Ok(()) }
+        if is_new { self.sync_directory(symbol, day) } else { Ok(()) }
     }
 }
 

@@ -113,6 +113,31 @@ fn readers_see_every_trade_once_in_200_000_histories() {
 }
 
 #[test]
+fn a_line_that_a_failed_sync_has_lost_takes_no_other_with_it() {
+    let world = World::default();
+    let (files, disk) = world.open().expect("a directory");
+    world.fold(NOW, 1);
+    let failed = |at: usize| {
+        disk.plan(at, Fault::Error(Errno::IO), None);
+        let is_failed = world.round(&files, false, &mut || {}).is_err();
+        disk.revive();
+        is_failed
+    };
+    // The first line is written, and its sync fails; the second one is synced before the power fails.
+    let manifest = "GRID/2026-01-01/manifest_20260101.ndjson".to_owned();
+    let is_written = || world.disk.paths().contains(&manifest) && world.disk.length(&manifest) > 0;
+    assert!((1..60).any(|at| failed(at) && is_written()));
+    world.fold(NOW, 2);
+    world.round(&files, true, &mut || {}).expect("no fault");
+    assert!(world.redis().minutes.is_empty());
+    for seed in 0..20 {
+        world.disk.cut_power(&mut Numbers(seed));
+        let (files, _) = world.open().expect("a directory");
+        assert_eq!(world.violation(&files), None);
+    }
+}
+
+#[test]
 fn the_trials_find_increments_to_the_newest_version() {
     assert!((0..400).any(|seed| history(seed, true).is_err()), "a wrong protocol passes");
 }
