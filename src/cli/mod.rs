@@ -6,6 +6,7 @@ mod key;
 mod migrate;
 mod progress;
 mod serve;
+mod trades;
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -43,6 +44,9 @@ enum Command {
     /// Move stored data between native Redis types and the modules of Redis; stop the service first.
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// Work on the archive of trades.
+    #[command(subcommand)]
+    Trades(trades::Command),
     /// Check the configuration and report the first mistake.
     CheckConfig,
     /// Show the configuration.
@@ -85,6 +89,7 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         }
         Command::Openapi(options) => document::run(config()?, &options)?,
         Command::Migrate(command) => migrate::run(&config()?, &command)?,
+        Command::Trades(command) => trades::run(&config()?, command)?,
         Command::Healthcheck => healthcheck::run(&config()?)?,
         Command::Config(ConfigCommand::Print) => {
             let config = config()?;
