@@ -8,6 +8,7 @@ mod keys;
 mod migrate;
 mod progress;
 mod serve;
+mod trades;
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -51,6 +52,9 @@ enum Command {
     /// Show and rotate the keys that the service encrypts and signs with.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Work on the archive of trades.
+    #[command(subcommand)]
+    Trades(trades::Command),
     /// Check the configuration and report the first mistake.
     CheckConfig,
     /// Show the configuration.
@@ -95,6 +99,7 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         Command::Migrate(command) => migrate::run(&config()?, &command)?,
         Command::Audit(command) => return audit::run(&config()?, &command),
         Command::Keys(command) => return keys::run(&config()?, &command),
+        Command::Trades(command) => trades::run(&config()?, command)?,
         Command::Healthcheck => healthcheck::run(&config()?)?,
         Command::Config(ConfigCommand::Print) => {
             let config = config()?;

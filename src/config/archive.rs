@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use super::value::{ByteSize, Span};
+use super::value::{ByteSize, Span, Zone};
 use super::{FieldError, Section};
 
 /// Belongs to no feature: the fold fills the window of minutes that the archive empties.
@@ -27,6 +27,20 @@ pub struct ArchiveConfig {
     pub retention: Retention,
     /// The free space below which only minutes are written.
     pub min_free: ByteSize,
+    /// A file with keys, each a line of 64 hexadecimal digits; empty: files are not encrypted. The first key encrypts.
+    pub encryption_key_file: PathBuf,
+    /// Directories of the system that this service replaces. They are only read.
+    pub legacy: Vec<LegacyDirectory>,
+}
+
+/// The files of one symbol.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LegacyDirectory {
+    pub dir: PathBuf,
+    pub symbol: String,
+    /// That of the names and contents of the files.
+    pub timezone: Zone,
 }
 
 /// How long packed days are kept.
@@ -77,6 +91,16 @@ impl Section for ArchiveConfig {
         if self.has_directory() && self.window >= self.window_max {
             return Err(FieldError::new("window", "must be shorter than window_max"));
         }
+        let is_symbol = |name: &str| {
+            let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+            (1..=64).contains(&name.len()) && name.bytes().all(is_valid)
+        };
+        if self.legacy.iter().any(|legacy| !is_symbol(&legacy.symbol)) {
+            return Err(FieldError::new("legacy", "must name symbols of 1 to 64 letters, digits, and ._:-"));
+        }
+        if !self.legacy.is_empty() && !self.has_directory() {
+            return Err(FieldError::new("legacy", "needs archive.dir"));
+        }
         if matches!(self.retention, Retention::For(span) if span <= self.compact_after.max(self.late_limit)) {
             // A late trade needs the file to which it is added.
             return Err(FieldError::new("retention", "must be longer than compact_after and late_limit"));
@@ -97,6 +121,8 @@ mod tests {
             ("dir = \"/tmp/x\"\nwindow = \"7d\"", "archive.window"),
             ("retention = \"2d\"", "archive.retention"),
             ("retention = \"soon\"", "archive.retention"),
+            ("[[archive.legacy]]\ndir = \"/x\"\nsymbol = \"a b\"\ntimezone = \"UTC\"", "archive.legacy"),
+            ("[[archive.legacy]]\ndir = \"/x\"\nsymbol = \"A\"\ntimezone = \"UTC\"", "archive.legacy"),
         ] {
             let config = Config::with_overrides(&format!("[archive]\n{text}")).expect("TOML");
             let error = config.section::<ArchiveConfig>().expect_err(text).to_string();

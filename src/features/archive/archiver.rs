@@ -73,9 +73,7 @@ impl ArchiveService {
     pub(super) async fn archive(&self, symbol: &Symbol) -> Result<Progress, ArchiveError> {
         let Some(directory) = &self.directory else { return Ok(Progress::default()) };
         let keys = self.window.keys(symbol);
-        let now = self.clock.now();
-        let [written_before, kept_from] = [self.config.archive_after, self.config.window]
-            .map(|span| now.saturating_sub_unsigned(span.as_millis()) - MINUTE + 1);
+        let [written_before, kept_from] = self.due_before();
         let is_due = !self.window.minutes(&keys.dirty, i64::MIN, written_before, 1).await?.is_empty()
             || !self.window.minutes(&keys.index, i64::MIN, kept_from, 1).await?.is_empty();
         if !is_due {
@@ -106,6 +104,13 @@ impl ArchiveService {
             }
             Ok(()) => Ok(work.progress),
         }
+    }
+
+    /// Before which times minutes begin that must have a file, and that leave Redis.
+    pub(super) fn due_before(&self) -> [UnixMillis; 2] {
+        let now = self.clock.now();
+        [self.config.archive_after, self.config.window]
+            .map(|span| now.saturating_sub_unsigned(span.as_millis()) - MINUTE + 1)
     }
 
     /// Takes or keeps the turn of a symbol; `None` if another replica has it.
@@ -195,7 +200,7 @@ impl Work<'_> {
         let settled = directory.run(move |files| files.settle(&symbol, day, &given, &holder)).await?;
         let metrics = &self.archive.metrics;
         metrics.write_seconds.observe(started.elapsed().as_secs_f64());
-        let mut again = Vec::new();
+        let (mut again, mut marks) = (Vec::new(), Vec::new());
         for ((minute, settled), candidate) in settled.into_iter().zip(candidates) {
             let (mark, result) = match settled {
                 Settled::Needs(base) => {
@@ -226,13 +231,11 @@ impl Work<'_> {
             if mark.version > 1 && result == "written" {
                 metrics.versions.inc();
             }
-            match self.archive.redis.call(scripts::mark(&self.keys, self.turn, minute, &mark)).await? {
-                Changed::Done => self.progress.stored += 1,
-                // A late trade: the next round writes the next version.
-                Changed::Moved => {}
-                Changed::Stale => return Err(Stop::Lost),
-            }
+            marks.push((minute, mark));
         }
+        // A minute with a late trade is not marked: the next round writes its next version.
+        let marked = self.archive.redis.call(scripts::mark(&self.keys, self.turn, &marks)).await?;
+        self.progress.stored += marked.ok_or(Stop::Lost)?;
         Ok(again)
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::ArchiveError;
 use super::files::disk::RealDisk;
+use super::files::sealed::Keys;
 use super::files::{FileError, Files};
 use crate::clock::Clock;
 use crate::lifecycle::deadline::until;
@@ -18,6 +19,7 @@ const DISK: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
     root: PathBuf,
+    keys: Keys,
     clock: Clock,
     /// Threads of its own, so that a disk that hangs delays nothing else.
     threads: Offload,
@@ -26,8 +28,8 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn new(root: PathBuf, clock: &Clock) -> Self {
-        Self { root, clock: clock.clone(), threads: Offload::default(), opened: Arc::default() }
+    pub(super) fn new(root: PathBuf, keys: Keys, clock: &Clock) -> Self {
+        Self { root, keys, clock: clock.clone(), threads: Offload::default(), opened: Arc::default() }
     }
 
     /// The id of the directory, once it was opened.
@@ -55,7 +57,7 @@ impl Directory {
         if let Some(files) = self.opened.get() {
             return Ok(files);
         }
-        let files = Files::open(Arc::new(RealDisk::new(&self.root)), self.clock.now())?;
+        let files = Files::open(Arc::new(RealDisk::new(&self.root)), self.keys.clone(), self.clock.now())?;
         Ok(self.opened.get_or_init(|| files))
     }
 }

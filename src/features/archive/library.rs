@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::coverage::{Coverage, Gap, GapReason, SourceState};
 use super::directory::Directory;
@@ -11,6 +12,7 @@ use super::files::Files;
 use super::files::calendar::{DAY, day_directory, day_of};
 use super::minutes::FoundMinute;
 use super::model::Order;
+use super::originals::Originals;
 use super::rounds::SYMBOLS;
 use super::service::{ArchiveService, Hot};
 use crate::clock::UnixMillis;
@@ -60,10 +62,12 @@ impl ArchiveService {
             files.check()?;
             let day = files.day(&symbol, day_of(minute))?;
             let line = day.versions(minute).iter().find(|line| line.version == version);
-            line.map(|line| files.minute(&symbol, line)).transpose()
+            line.map(|line| Ok((line.parent.is_some(), files.minute(&symbol, line)?))).transpose()
         };
         match directory.run(read).await {
-            Ok(Some(trades)) => Ok(FoundMinute { minute, complete: true, version: Some(version), trades }),
+            Ok(Some((is_imported, trades))) => {
+                Ok(FoundMinute { minute, complete: true, version: Some(version), is_imported, trades })
+            }
             Ok(None) => Err(ArchiveError::NoVersion(version)),
             Err(ArchiveError::Files(error)) if error.is_of_file() => Err(ArchiveError::Unreadable),
             Err(error) => Err(error),
@@ -165,7 +169,8 @@ impl ArchiveService {
         let is_other = state.store.as_deref().is_some_and(|store| directory.store().is_some_and(|own| own != store));
         let (symbol, first) = (symbol.clone(), range.start + (-range.start).rem_euclid(MINUTE));
         let span = range.clone();
-        let files = directory.run(move |files| present(files, &symbol, &span)).await?;
+        let originals = Arc::clone(&self.originals);
+        let files = directory.run(move |files| present(files, &originals, &symbol, &span)).await?;
         let hot: BTreeSet<UnixMillis> = hot.into_iter().collect();
         let mut gaps = Vec::new();
         let mut minute = first;
@@ -186,9 +191,10 @@ impl ArchiveService {
     }
 }
 
-/// The minutes of a range that the manifests name, and why their files are not there.
+/// The minutes of a range that have files, and why those that the manifests name are not there.
 fn present(
     files: &Files,
+    originals: &Originals,
     symbol: &Symbol,
     range: &Range<UnixMillis>,
 ) -> Result<std::collections::BTreeMap<UnixMillis, Option<GapReason>>, super::files::FileError> {
@@ -202,6 +208,11 @@ fn present(
             let is_there = day.counting(*minute).is_some_and(|line| names.contains(&line.file)) || is_packed;
             let reason = if day.deleted_at.is_some() { GapReason::Deleted } else { GapReason::MissingFile };
             all.insert(*minute, (!is_there).then_some(reason));
+        }
+    }
+    for day in originals.days(symbol, range)? {
+        for minute in originals.day(symbol, day)?.keys() {
+            all.entry(*minute).or_insert(None);
         }
     }
     Ok(all)

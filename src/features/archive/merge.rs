@@ -8,6 +8,7 @@ use super::files::calendar::{DAY, day_of};
 use super::files::manifest::{MinuteLine, counting};
 use super::files::{FileError, Files};
 use super::model::Order;
+use super::originals::Originals;
 use crate::clock::UnixMillis;
 use crate::tape::{Base, Minute, Symbol, WindowMinute};
 
@@ -31,6 +32,8 @@ pub(super) struct Merged {
     pub minute: UnixMillis,
     /// The version of the file that it comes from.
     pub version: Option<u32>,
+    /// Whether a part of the trades was imported: then their candle is not known.
+    pub is_imported: bool,
     /// The trades, or why they cannot be read.
     pub trades: Result<Minute, GapReason>,
 }
@@ -49,6 +52,8 @@ enum Choice<'a> {
     File(&'a MinuteLine, Option<&'a WindowMinute>),
     /// A file, and the trades that came later.
     Both(&'a MinuteLine, &'a WindowMinute),
+    /// A file of the system that this service replaces.
+    Original(&'a Minute),
     /// Trades that came later than a version without a line in the manifest.
     Lost,
 }
@@ -59,6 +64,7 @@ impl Choice<'_> {
             Self::Window(window) => window.trades.levels.by_price.len(),
             Self::File(line, _) => line.levels,
             Self::Both(line, window) => line.levels + window.trades.levels.by_price.len(),
+            Self::Original(minute) => minute.levels.by_price.len(),
             Self::Lost => 0,
         }
     }
@@ -66,7 +72,7 @@ impl Choice<'_> {
     fn line(&self) -> Option<&MinuteLine> {
         match self {
             Self::File(line, _) | Self::Both(line, _) => Some(line),
-            Self::Window(_) | Self::Lost => None,
+            Self::Window(_) | Self::Original(_) | Self::Lost => None,
         }
     }
 }
@@ -75,22 +81,26 @@ impl Choice<'_> {
 ///
 /// # Errors
 /// [`FileError`] of the directory.
-pub(super) fn page(files: &Files, request: &Request) -> Result<MergedPage, FileError> {
+pub(super) fn page(files: &Files, originals: &Originals, request: &Request) -> Result<MergedPage, FileError> {
     let Request { symbol, range, order, limit, hot, .. } = request;
     files.check()?;
     let overlaps = |day: &UnixMillis| day + DAY > range.start && *day < range.end;
     let mut days: BTreeSet<UnixMillis> = files.days(symbol)?.into_iter().filter(overlaps).collect();
     days.extend(hot.keys().map(|minute| day_of(*minute)));
+    days.extend(originals.days(symbol, range)?);
     let mut page = MergedPage::default();
     let mut levels = 0;
     for date in in_order(days, *order) {
         let day = files.day(symbol, date)?;
         let within = range.start.max(date)..range.end.min(date + DAY).max(range.start.max(date));
         let mut minutes: BTreeSet<UnixMillis> = day.minutes.range(within.clone()).map(|(minute, _)| *minute).collect();
-        minutes.extend(hot.range(within).map(|(minute, _)| *minute));
+        minutes.extend(hot.range(within.clone()).map(|(minute, _)| *minute));
+        let old = originals.day(symbol, date)?;
+        minutes.extend(old.range(within).map(|(minute, _)| *minute));
         let mut chosen = Vec::new();
         for minute in in_order(minutes, *order) {
-            let Some(choice) = choose(day.versions(minute), hot.get(&minute)) else { continue };
+            let choice = choose(day.versions(minute), hot.get(&minute));
+            let Some(choice) = choice.or_else(|| old.get(&minute).map(Choice::Original)) else { continue };
             levels += choice.levels();
             let taken = page.minutes.len() + chosen.len();
             if taken == *limit || (levels > MAX_PAGE_LEVELS && taken > 0) {
@@ -104,6 +114,8 @@ pub(super) fn page(files: &Files, request: &Request) -> Result<MergedPage, FileE
         for (minute, choice) in chosen {
             let file = if choice.line().is_some() { read.next() } else { None };
             let version = choice.line().map(|line| line.version);
+            let is_original = matches!(choice, Choice::Original(_));
+            let is_imported = is_original || choice.line().is_some_and(|line| line.parent.is_some());
             let reason = |error: FileError| match error {
                 _ if day.deleted_at.is_some() => GapReason::Deleted,
                 FileError::Missing { .. } => GapReason::MissingFile,
@@ -113,6 +125,7 @@ pub(super) fn page(files: &Files, request: &Request) -> Result<MergedPage, FileE
                 (Choice::Window(window), _) | (Choice::File(_, Some(window)), Some(Err(_))) => {
                     Ok(window.trades.clone())
                 }
+                (Choice::Original(minute), _) => Ok(minute.clone()),
                 (Choice::File(..), Some(file)) => file.map_err(reason),
                 (Choice::Both(_, window), Some(file)) => file.map_err(reason).map(|mut trades| {
                     trades.add(&window.trades);
@@ -120,7 +133,7 @@ pub(super) fn page(files: &Files, request: &Request) -> Result<MergedPage, FileE
                 }),
                 (Choice::Lost | Choice::File(..) | Choice::Both(..), _) => Err(GapReason::MissingFile),
             };
-            page.minutes.push(Merged { minute, version, trades });
+            page.minutes.push(Merged { minute, version, is_imported, trades });
         }
         if page.next.is_some() {
             break;

@@ -1,6 +1,7 @@
 //! Pages of minutes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::coverage::{Coverage, Gap, GapReason, SourceState, Sources};
 use super::error::ArchiveError;
@@ -20,6 +21,8 @@ pub(super) struct FoundMinute {
     pub complete: bool,
     /// The version of the file from which the minute comes.
     pub version: Option<u32>,
+    /// Whether only the volumes are known.
+    pub is_imported: bool,
     pub trades: Minute,
 }
 
@@ -60,7 +63,8 @@ impl ArchiveService {
             limit,
             hot: found.iter().cloned().collect(),
         };
-        let merged = directory.run(move |files| merge::page(files, &request)).await;
+        let originals = Arc::clone(&self.originals);
+        let merged = directory.run(move |files| merge::page(files, &originals, &request)).await;
         let mut sources = Sources { hot: SourceState::of(matches!(hot, Hot::Current)), cold: SourceState::Available };
         let mut gaps = Vec::new();
         let mut absent = |reason| {
@@ -131,7 +135,7 @@ fn hot_only(found: Vec<(UnixMillis, WindowMinute)>, limit: usize) -> MergedPage 
         }
         let is_whole = matches!(window.base, Base::Whole(_));
         let trades = if is_whole { Ok(window.trades) } else { Err(GapReason::Unavailable) };
-        page.minutes.push(Merged { minute, version: None, trades });
+        page.minutes.push(Merged { minute, version: None, is_imported: false, trades });
     }
     page
 }
@@ -145,9 +149,11 @@ fn page_of(
 ) -> MinutePage {
     let mut items = Vec::new();
     let mut lacking = Vec::new();
-    for Merged { minute, version, trades } in merged.minutes {
+    for Merged { minute, version, is_imported, trades } in merged.minutes {
         match trades {
-            Ok(trades) => items.push(FoundMinute { minute, complete: minute + MINUTE <= now, version, trades }),
+            Ok(trades) => {
+                items.push(FoundMinute { minute, complete: minute + MINUTE <= now, version, is_imported, trades })
+            }
             Err(reason) => lacking.push(Gap { from: minute, to: minute + MINUTE, reason }),
         }
     }

@@ -7,8 +7,10 @@
 //! - `files/`: the files, see there. `directory.rs`: the threads that wait for the disk.
 //! - `archiver.rs`: brings minutes into files and removes them from Redis. `rounds.rs`: the background work, and the window
 //!   without files. `upkeep.rs`: packs, retention and verification.
+//! - `import.rs`: the command `trades import`. `originals.rs`: its source as a source of reads.
 //! - `merge.rs`, `minutes.rs`: pages of minutes from Redis and files; `profile.rs`: volumes by price over a range;
 //!   `single_trades.rs`: trades of the tape; `library.rs`: reads about the files.
+//! - `show.rs`: the command `trades show`.
 //! - `service.rs`, `report.rs`, `metrics.rs`, `scripts.rs`, `error.rs`.
 //!
 //! Keys: see `tape/window.rs`. Without Redis: minutes in files are read, the others answer 503; nothing is written to
@@ -31,17 +33,20 @@ mod directory;
 mod error;
 mod file_model;
 mod files;
+pub mod import;
 mod library;
 mod merge;
 mod metrics;
 mod minutes;
 mod model;
+mod originals;
 mod profile;
 mod report;
 mod rounds;
 mod routes;
 mod scripts;
 mod service;
+pub mod show;
 mod single_trades;
 #[cfg(test)]
 mod trials;
@@ -89,7 +94,7 @@ pub static FEATURE: Feature = Feature {
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let archive = Arc::new(ArchiveService::new(deps, deps.config.section()?));
+    let archive = Arc::new(ArchiveService::new(deps, deps.config.section()?)?);
     rounds::plan(&archive, &deps.tasks);
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::list_single_trades))

@@ -63,36 +63,41 @@ impl PriceLevel {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MarketMinuteSum)]
 pub(super) struct MinuteSum {
-    pub open: Decimal,
+    /// Null, like `close` and the other fields that may be, if the minute was imported: such files have volumes only.
+    #[schema(required = true)]
+    pub open: Option<Decimal>,
     pub high: Decimal,
     pub low: Decimal,
-    pub close: Decimal,
+    #[schema(required = true)]
+    pub close: Option<Decimal>,
     /// The sum of the quantities.
     #[schema(value_type = Decimal)]
     pub volume: Sum,
     /// The sum of price times quantity.
-    #[schema(value_type = Decimal)]
-    pub quote_volume: Sum,
+    #[schema(value_type = Option<Decimal>, required = true)]
+    pub quote_volume: Option<Sum>,
     #[schema(minimum = 1)]
     pub trades: u64,
     /// The time of the first trade, Unix milliseconds.
-    pub first_trade: UnixMillis,
+    #[schema(required = true)]
+    pub first_trade: Option<UnixMillis>,
     /// The time of the last trade.
-    pub last_trade: UnixMillis,
+    #[schema(required = true)]
+    pub last_trade: Option<UnixMillis>,
 }
 
-impl From<&Candle> for MinuteSum {
-    fn from(candle: &Candle) -> Self {
+impl MinuteSum {
+    pub(super) fn new(candle: &Candle, is_imported: bool) -> Self {
         Self {
-            open: candle.open,
+            open: (!is_imported).then_some(candle.open),
             high: candle.high,
             low: candle.low,
-            close: candle.close,
+            close: (!is_imported).then_some(candle.close),
             volume: candle.volume,
-            quote_volume: candle.quote,
+            quote_volume: (!is_imported).then_some(candle.quote),
             trades: candle.trades,
-            first_trade: candle.first,
-            last_trade: candle.last,
+            first_trade: (!is_imported).then_some(candle.first),
+            last_trade: (!is_imported).then_some(candle.last),
         }
     }
 }

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::ArchiveError;
 use super::scripts;
 use super::service::ArchiveService;
+use crate::clock::UnixMillis;
 use crate::lifecycle::Tasks;
-use crate::redis::Backoff;
+use crate::redis::{Backoff, Effect, Key};
 use crate::tape::{MINUTE, Symbol};
 
 const NAME: &str = "archive.round";
@@ -82,6 +83,14 @@ pub(super) fn plan(archive: &Arc<ArchiveService>, tasks: &Tasks) {
     });
 }
 
+/// What a round must know about a window.
+struct Survey {
+    minutes: i64,
+    oldest: Option<UnixMillis>,
+    /// The oldest minute without a file.
+    oldest_dirty: Option<UnixMillis>,
+}
+
 impl ArchiveService {
     async fn probe(&self) -> Result<(), ArchiveError> {
         let Some(directory) = &self.directory else { return Ok(()) };
@@ -95,49 +104,64 @@ impl ArchiveService {
     /// The last [`ArchiveError`]. That of one symbol does not keep the others from their turn, unless it is of the directory.
     async fn round(&self, stop: &CancellationToken) -> Result<(), ArchiveError> {
         let symbols = self.listing.symbols(0, SYMBOLS).await?;
+        let surveys = self.survey(&symbols).await?;
+        let now = self.clock.now();
+        let [written_before, kept_from] = self.due_before();
+        let oldest = surveys.iter().filter_map(|survey| survey.oldest_dirty).min().filter(|_| self.directory.is_some());
+        self.metrics.lag.set(oldest.map_or(0, |oldest| (now - oldest - MINUTE) / 1_000).max(0));
+        self.metrics.minutes.set(surveys.iter().map(|survey| survey.minutes).sum());
+        let is_before = |minute: Option<UnixMillis>, limit| minute.is_some_and(|minute| minute < limit);
         let mut failure = Ok(());
-        for symbol in &symbols {
+        for (symbol, Survey { oldest, oldest_dirty, .. }) in symbols.iter().zip(surveys) {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            let done =
-                if self.directory.is_some() { self.archive(symbol).await.map(|_| ()) } else { self.trim(symbol).await };
+            let done = if self.directory.is_none() {
+                let is_due = is_before(oldest, self.config.kept_from(now));
+                if is_due { self.trim(symbol).await } else { Ok(()) }
+            } else if is_before(oldest_dirty, written_before) || is_before(oldest, kept_from) {
+                self.archive(symbol).await.map(|_| ())
+            } else {
+                self.board.forget(symbol);
+                Ok(())
+            };
             match done {
-                Err(error @ (ArchiveError::SlowDisk | ArchiveError::Files(_))) => {
-                    failure = Err(error);
-                    break;
-                }
+                Err(error @ (ArchiveError::SlowDisk | ArchiveError::Files(_))) => return Err(error),
                 Err(error) => failure = Err(error),
                 Ok(()) => {}
             }
         }
-        self.measure(&symbols).await?;
         failure
     }
 
-    async fn measure(&self, symbols: &[Symbol]) -> Result<(), ArchiveError> {
-        let now = self.clock.now();
-        let (mut minutes, mut lag) = (0, 0);
-        for symbol in symbols {
+    /// Looks at all windows, in few round trips.
+    async fn survey(&self, symbols: &[Symbol]) -> Result<Vec<Survey>, ArchiveError> {
+        let read = |symbol: &Symbol| {
             let keys = self.window.keys(symbol);
-            minutes += self.window.count(&keys.index).await?;
-            if self.directory.is_some() {
-                let oldest = self.window.minutes(&keys.dirty, i64::MIN, now - MINUTE, 1).await?;
-                lag = oldest.first().map_or(0, |oldest| (now - oldest - MINUTE) / 1_000).max(lag);
-            }
+            let first = |set: &Key| redis::cmd("ZRANGE").arg(set).arg(0).arg(0).clone();
+            [redis::cmd("ZCARD").arg(&keys.index).clone(), first(&keys.index), first(&keys.dirty)]
+        };
+        let reads: Vec<redis::Cmd> = symbols.iter().flat_map(read).collect();
+        let mut numbers = Vec::with_capacity(reads.len());
+        for answer in self.redis.query_all(&reads, Effect::Read).await? {
+            numbers.push(match answer? {
+                redis::Value::Int(number) => Some(number),
+                list => redis::from_redis_value::<Vec<i64>>(list).ok().and_then(|list| list.first().copied()),
+            });
         }
-        self.metrics.minutes.set(i64::try_from(minutes).unwrap_or(i64::MAX));
-        self.metrics.lag.set(lag);
-        Ok(())
+        let (all, _) = numbers.as_chunks::<3>();
+        let survey = |[minutes, oldest, oldest_dirty]: &[Option<i64>; 3]| Survey {
+            minutes: minutes.unwrap_or_default(),
+            oldest: *oldest,
+            oldest_dirty: *oldest_dirty,
+        };
+        Ok(all.iter().map(survey).collect())
     }
 
     /// Removes the minutes of a symbol that are too old. Several replicas may do so at the same time.
     async fn trim(&self, symbol: &Symbol) -> Result<(), ArchiveError> {
         let before = self.config.kept_from(self.clock.now());
         let keys = self.window.keys(symbol);
-        if self.window.minutes(&keys.index, i64::MIN, before, 1).await?.is_empty() {
-            return Ok(());
-        }
         while self.redis.call(scripts::trim(&keys, before, STEP)).await? == STEP {}
         Ok(())
     }

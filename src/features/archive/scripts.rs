@@ -50,10 +50,12 @@ pub(super) fn rebase(
     call.arg(window.rev).arg(window.base.text()).arg(to.text()).returns(changed)
 }
 
-/// States which file has a minute.
-pub(super) fn mark(keys: &WindowKeys, turn: Turn, minute: UnixMillis, mark: &Mark) -> ScriptCall<i64, Changed> {
-    let call = MARK.write(&[&keys.archiver, &keys.minutes, &keys.dirty, &keys.archived]).arg(turn.fence()).arg(minute);
-    call.arg(mark.rev).arg(mark.to_string()).returns(changed)
+/// States which file has each of these minutes, except those that have changed. Returns the number of the others; `None` if another
+/// replica has the turn.
+pub(super) fn mark(keys: &WindowKeys, turn: Turn, marks: &[(UnixMillis, Mark)]) -> ScriptCall<i64, Option<usize>> {
+    let call = MARK.write(&[&keys.archiver, &keys.minutes, &keys.dirty, &keys.archived]).arg(turn.fence());
+    let call = marks.iter().fold(call, |call, (minute, mark)| call.arg(minute).arg(mark.rev).arg(mark.to_string()));
+    call.returns(|reply| Ok(usize::try_from(reply).ok()))
 }
 
 /// Removes a minute whose file has just been read.

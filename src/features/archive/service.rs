@@ -1,13 +1,17 @@
 //! What the operations and the background work share.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::directory::Directory;
 use super::error::{ArchiveError, Unfolded};
+use super::files::sealed::Keys;
 use super::metrics::ArchiveMetrics;
+use super::originals::Originals;
 use super::report::Board;
 use super::window::WindowReader;
 use crate::clock::Clock;
+use crate::config::FieldError;
 use crate::config::archive::ArchiveConfig;
 use crate::deps::{Deps, Fold};
 use crate::lifecycle::ComponentHealth;
@@ -23,6 +27,7 @@ pub(super) struct ArchiveService {
     pub config: ArchiveConfig,
     /// `None`: there are no files.
     pub directory: Option<Directory>,
+    pub originals: Arc<Originals>,
     pub metrics: ArchiveMetrics,
     pub board: Board,
     pub health: ComponentHealth,
@@ -40,13 +45,17 @@ pub(super) enum Hot {
 }
 
 impl ArchiveService {
-    pub(super) fn new(deps: &Deps, config: ArchiveConfig) -> Self {
+    /// # Errors
+    /// [`FieldError`] for a file of keys that cannot be used.
+    pub(super) fn new(deps: &Deps, config: ArchiveConfig) -> Result<Self, FieldError> {
         let redis = deps.redis.state.clone();
-        let directory = config.has_directory().then(|| Directory::new(config.dir.clone(), &deps.clock));
+        let keys = encryption_keys(&config)?;
+        let directory = config.has_directory().then(|| Directory::new(config.dir.clone(), keys, &deps.clock));
         if directory.is_some() {
             deps.metrics.watch_directory("archive", config.dir.clone());
         }
-        Self {
+        Ok(Self {
+            originals: Arc::new(Originals::new(&config)),
             window: WindowReader { redis: redis.clone() },
             listing: Listing::new(&redis, &deps.clock),
             redis,
@@ -58,7 +67,7 @@ impl ArchiveService {
             health: deps.component_health.clone(),
             turns: tokio::sync::Mutex::default(),
             fold: deps.fold.clone(),
-        }
+        })
     }
 
     /// Brings the window up to date, so that callers see the trades that they have just reported.
@@ -70,4 +79,19 @@ impl ArchiveService {
         let is_away = self.directory.is_some() && self.window.state(&self.window.keys(symbol)).await.is_err();
         if is_away { Ok(Hot::Away(reason)) } else { Err(reason.into()) }
     }
+}
+
+/// The keys of encrypted files; none without `archive.encryption_key_file`.
+///
+/// # Errors
+/// [`FieldError`] if the file cannot be used.
+pub(super) fn encryption_keys(config: &ArchiveConfig) -> Result<Keys, FieldError> {
+    let file = &config.encryption_key_file;
+    if file.as_os_str().is_empty() {
+        return Ok(Keys::default());
+    }
+    let refuse =
+        |reason: String| FieldError::new("archive.encryption_key_file", format!("{}: {reason}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
+    Keys::parse(&text).map_err(refuse)
 }

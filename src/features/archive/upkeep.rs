@@ -12,7 +12,7 @@ use super::rounds::SYMBOLS;
 use super::service::ArchiveService;
 use crate::clock::UnixMillis;
 use crate::config::archive::Retention;
-use crate::tape::{MINUTE, Symbol};
+use crate::tape::Symbol;
 
 /// How long a request works; then it says where the next one goes on.
 const WORK: Duration = Duration::from_secs(15);
@@ -110,10 +110,9 @@ impl ArchiveService {
     /// How many minutes of a symbol are due to be written, and to be removed.
     async fn due(&self, symbol: &Symbol) -> Result<[usize; 2], ArchiveError> {
         let keys = self.window.keys(symbol);
-        let now = self.clock.now();
-        let before = |span: crate::config::value::Span| now.saturating_sub_unsigned(span.as_millis()) - MINUTE + 1;
-        let written = self.window.minutes(&keys.dirty, i64::MIN, before(self.config.archive_after), COUNTED).await?;
-        let removed = self.window.minutes(&keys.index, i64::MIN, before(self.config.window), COUNTED).await?;
+        let [written_before, kept_from] = self.due_before();
+        let written = self.window.minutes(&keys.dirty, i64::MIN, written_before, COUNTED).await?;
+        let removed = self.window.minutes(&keys.index, i64::MIN, kept_from, COUNTED).await?;
         Ok([written.len(), removed.len()])
     }
 

@@ -61,6 +61,13 @@ pub fn day_of_directory(name: &str) -> Option<UnixMillis> {
     Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
+/// The day in a name such as `trades_20241023_1430.json`; `None` for another name.
+pub fn day_of_file(name: &str) -> Option<UnixMillis> {
+    let digits = name.strip_prefix("trades_")?.get(..8)?;
+    let date = Date::strptime("%Y%m%d", digits).ok()?;
+    Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
+}
+
 pub fn manifest_name(day: UnixMillis) -> String {
     written(day, "manifest_%Y%m%d.ndjson")
 }
@@ -102,6 +109,8 @@ mod tests {
             assert_eq!(symbol_directory(&symbol), directory);
             assert_eq!(symbol_of_directory(directory), Some(symbol));
         }
+        assert_eq!(day_of_file("trades_20241023_1430.json"), Some(day_of(minute)));
+        assert_eq!((day_of_file("trades_2024.json"), day_of_file("trades_20241323_1430.json")), (None, None));
         for other in [".tmp", ".gtx-archive", "a b", "%41"] {
             assert_eq!(symbol_of_directory(other), None, "{other}");
         }

@@ -1,7 +1,7 @@
 //! The content of a minute's file: one line of JSON, whose numbers have all their digits.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,13 +17,17 @@ pub struct Heading {
     pub minute: UnixMillis,
     pub version: u32,
     pub rev: u64,
+    /// Whether it comes from files that have no candle: then `sum` has no open, no close and no times.
+    pub is_imported: bool,
 }
 
 /// The bytes of a file. The same minute in the same version always has the same bytes.
 pub fn encode(heading: &Heading, trades: &Minute) -> Vec<u8> {
-    let Heading { symbol, minute, version, rev } = heading;
+    let Heading { symbol, minute, version, rev, is_imported } = heading;
     let Candle { open, high, low, close, volume, quote, trades: count, first, last } = &trades.candle;
     let size = trades.levels.size.map_or_else(|| "null".to_owned(), |size| size.to_string());
+    let known = |value: &dyn fmt::Display| if *is_imported { "null".to_owned() } else { value.to_string() };
+    let (open, close, quote, first, last) = (known(open), known(close), known(quote), known(first), known(last));
     let mut text = format!(
         "{{\"timestamp\": \"{}\", \"symbol\": \"{symbol}\", \"version\": {version}, \"rev\": {rev}, \"complete\": true, \
          \"level_size\": {size}, \"sum\": {{\"open\": {open}, \"high\": {high}, \"low\": {low}, \"close\": {close}, \
@@ -63,20 +67,20 @@ struct RawFile<'a> {
 #[derive(Deserialize)]
 struct RawSum<'a> {
     #[serde(borrow)]
-    open: &'a RawValue,
+    open: Option<&'a RawValue>,
     #[serde(borrow)]
     high: &'a RawValue,
     #[serde(borrow)]
     low: &'a RawValue,
     #[serde(borrow)]
-    close: &'a RawValue,
+    close: Option<&'a RawValue>,
     #[serde(borrow)]
     volume: &'a RawValue,
     #[serde(borrow)]
-    quote_volume: &'a RawValue,
+    quote_volume: Option<&'a RawValue>,
     trades: u64,
-    first_trade: UnixMillis,
-    last_trade: UnixMillis,
+    first_trade: Option<UnixMillis>,
+    last_trade: Option<UnixMillis>,
 }
 
 #[derive(Deserialize)]
@@ -110,23 +114,25 @@ pub fn decode(bytes: &[u8]) -> Result<(Heading, Minute), String> {
         all.add(&level);
         by_price.insert(price.parse::<Decimal>().map_err(|rule| format!("{price} {rule}"))?, level);
     }
+    let minute = calendar::minute_of_timestamp(file.timestamp).ok_or("has no timestamp in UTC")?;
+    let (low, high) = (number(file.sum.low)?, number(file.sum.high)?);
     let candle = Candle {
-        open: number(file.sum.open)?,
-        high: number(file.sum.high)?,
-        low: number(file.sum.low)?,
-        close: number(file.sum.close)?,
+        open: file.sum.open.map_or(Ok(low), number)?,
+        high,
+        low,
+        close: file.sum.close.map_or(Ok(high), number)?,
         volume: sum(file.sum.volume)?,
-        quote: sum(file.sum.quote_volume)?,
+        quote: file.sum.quote_volume.map_or(Ok(Sum::default()), sum)?,
         trades: file.sum.trades,
-        first: file.sum.first_trade,
-        last: file.sum.last_trade,
+        first: file.sum.first_trade.unwrap_or(minute),
+        last: file.sum.last_trade.unwrap_or(minute),
     };
     if (all.total, all.trades) != (candle.volume, candle.trades) {
         return Err("its levels have another sum than the file states".to_owned());
     }
     let size = file.level_size.map(number).transpose()?;
-    let minute = calendar::minute_of_timestamp(file.timestamp).ok_or("has no timestamp in UTC")?;
-    let heading = Heading { symbol: file.symbol, minute, version: file.version, rev: file.rev };
+    let is_imported = file.sum.open.is_none();
+    let heading = Heading { symbol: file.symbol, minute, version: file.version, rev: file.rev, is_imported };
     Ok((heading, Minute { candle, levels: Levels { size, by_price } }))
 }
 
@@ -146,7 +152,7 @@ mod tests {
         trades.add_trade(&trade(start + 5, "60000", "0.00007", Some(Side::Sell)));
         trades.add_trade(&trade(start + 9, "-0.41524", "0.000000000000000001", None));
         let symbol = Symbol::try_from("GRID".to_owned()).expect("a symbol");
-        let heading = Heading { symbol, minute: start - start % MINUTE, version: 1, rev: 17 };
+        let heading = Heading { symbol, minute: start - start % MINUTE, version: 1, rev: 17, is_imported: false };
         let bytes = encode(&heading, &trades);
         let text = String::from_utf8(bytes.clone()).expect("text");
         assert!(

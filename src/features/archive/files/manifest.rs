@@ -22,7 +22,10 @@ pub struct MinuteLine {
     pub generation: String,
     pub bytes: usize,
     pub sha256: String,
-    /// The hash of an imported file.
+    /// The SHA-256 of the content, if the file is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// The hash of the file of another system from which the minute was imported.
     pub parent: Option<String>,
     pub trades: u64,
     pub levels: usize,
@@ -33,6 +36,11 @@ pub struct MinuteLine {
 }
 
 impl MinuteLine {
+    /// The SHA-256 of the content, which is a line of the pack.
+    pub fn content_hash(&self) -> &String {
+        self.content.as_ref().unwrap_or(&self.sha256)
+    }
+
     /// Whether the window had all of its trades under this generation, or later ones were added to such a file.
     pub fn is_of(&self, generation: Generation) -> bool {
         self.generation == generation.to_string()
@@ -95,13 +103,11 @@ pub struct Day {
     pub deleted_at: Option<UnixMillis>,
     /// Lines that do not have their checksum, such as one that was being written when the power failed.
     pub torn: usize,
-    /// Whether the last line has no end.
-    pub is_open: bool,
 }
 
 impl Day {
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut day = Self { is_open: bytes.last().is_some_and(|last| *last != b'\n'), ..Self::default() };
+        let mut day = Self::default();
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match Line::parse(line) {
                 Some(line) => day.add(line),

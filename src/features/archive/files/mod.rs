@@ -1,6 +1,8 @@
 //! The files of the archive. Nothing here knows Redis.
 //!
 //! - `disk.rs`: the calls to the file system. `calendar.rs`: names. `document.rs`: the content of a minute.
+//! - `original.rs`: files of the system that this service replaces.
+//! - `sealed.rs`: encryption of both kinds of files.
 //! - `manifest.rs`: the list of the files of a day, which says which version counts.
 //! - `store.rs`: opens the directory, and writes files that survive a crash. `reading.rs`: reads and verifies them.
 //! - `settle.rs`: brings a minute of the window into a file, and says when the window no longer needs it.
@@ -14,13 +16,15 @@ pub mod disk;
 pub mod document;
 mod error;
 pub mod manifest;
+pub mod original;
 mod pack;
 mod reading;
+pub mod sealed;
 mod settle;
 mod store;
 
 pub use error::FileError;
 pub use pack::{PackOutcome, RetentionOutcome};
-pub use reading::{Finding, FindingKind};
-pub use settle::{Candidate, Holder, Mark, Settled};
-pub use store::Files;
+pub use reading::{Finding, FindingKind, binding};
+pub use settle::{Candidate, Holder, Imported, Mark, Settled};
+pub use store::{Files, sha256};

@@ -11,7 +11,8 @@ use super::calendar;
 use super::disk::{DiskFile, write_all};
 use super::error::FileError;
 use super::manifest::{Day, Line, PackLine};
-use super::reading::pack_path;
+use super::reading::{binding, pack_path};
+use super::sealed::ENCRYPTED;
 use super::store::{Files, TEMPORARY, digits};
 use crate::clock::UnixMillis;
 use crate::random::unique_text;
@@ -77,7 +78,7 @@ impl Files {
                 }
                 Err(error) => return Err(error),
             };
-            if loose.iter().all(|line| contained.contains(&line.sha256)) {
+            if loose.iter().all(|line| contained.contains(line.content_hash())) {
                 if !dry_run {
                     self.delete_loose(symbol, date, &day)?;
                 }
@@ -89,11 +90,11 @@ impl Files {
         }
         let version = last.map_or(1, |pack| pack.version + 1);
         if dry_run {
-            return Ok(PackOutcome::Packed { file: calendar::pack_name(date, version), minutes: lines.len() });
+            return Ok(PackOutcome::Packed { file: self.pack_name(date, version), minutes: lines.len() });
         }
         match self.write_pack(symbol, date, &day, last, now, version) {
             Ok(pack) => {
-                self.append(symbol, date, &[Line::Pack(pack.clone())], true)?;
+                self.append(symbol, date, &[Line::Pack(pack.clone())])?;
                 let day = self.day(symbol, date)?;
                 self.delete_loose(symbol, date, &day)?;
                 self.write_sums(symbol, date, now)?;
@@ -115,7 +116,7 @@ impl Files {
         version: u32,
     ) -> Result<PackLine, FileError> {
         let path = format!("{TEMPORARY}/{now}-{}", unique_text());
-        let written = self.fill_pack(symbol, day, last, &path);
+        let written = self.fill_pack(symbol, date, day, last, &path);
         let pack = written.and_then(|(sha256, bytes)| {
             let mut pack = PackLine {
                 file: String::new(),
@@ -134,7 +135,7 @@ impl Files {
             }
             let directory = calendar::day_directory(symbol, date);
             for version in version..version + 64 {
-                (pack.version, pack.file) = (version, calendar::pack_name(date, version));
+                (pack.version, pack.file) = (version, self.pack_name(date, version));
                 let name = format!("{directory}/{}", pack.file);
                 let renamed = self.disk.rename_noreplace(&path, &name);
                 let is_taken = renamed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
@@ -148,7 +149,7 @@ impl Files {
                         self.sync_directory(symbol, date)?;
                         // Each minute file is compared with the pack under its final name.
                         let contents = self.contents(symbol, &pack)?;
-                        let lacks = day.minutes.values().flatten().any(|line| !contents.contains(&line.sha256));
+                        let lacks = day.minutes.values().flatten().any(|line| !contents.contains(line.content_hash()));
                         if lacks {
                             return Err(FileError::Damaged { file: name, reason: "it lacks a minute".to_owned() });
                         }
@@ -170,12 +171,16 @@ impl Files {
     fn fill_pack(
         &self,
         symbol: &Symbol,
+        date: UnixMillis,
         day: &Day,
         last: Option<&PackLine>,
         path: &str,
     ) -> Result<(String, u64), FileError> {
         let file = self.disk.create_new(path).map_err(FileError::disk("create", path))?;
-        let mut packed = GzEncoder::new(Hashed { file, hash: Sha256::new(), length: 0 }, Compression::default());
+        let hashed = Hashed { file, hash: Sha256::new(), length: 0 };
+        let bound = binding(&format!("{}/.gz", calendar::day_directory(symbol, date)));
+        let sealed = self.keys.writer(hashed, &bound, b"").map_err(FileError::disk("write", path))?;
+        let mut packed = GzEncoder::new(sealed, Compression::default());
         // The earlier pack first: it has what is no longer a file.
         let mut done = BTreeSet::new();
         let mut failure = Ok(());
@@ -188,17 +193,21 @@ impl Files {
         }
         failure.map_err(FileError::disk("write", path))?;
         for line in day.minutes.values().flatten() {
-            if done.insert(line.sha256.clone()) {
+            if done.insert(line.content_hash().clone()) {
                 let bytes = self.document(symbol, line)?;
                 packed.write_all(&bytes).map_err(FileError::disk("write", path))?;
             }
         }
         let finish = || -> io::Result<(String, u64)> {
-            let mut written = packed.finish()?;
+            let mut written = packed.finish()?.finish()?;
             written.file.fsync()?;
             Ok((digits(written.hash), written.length))
         };
         finish().map_err(FileError::disk("write", path))
+    }
+
+    fn pack_name(&self, date: UnixMillis, version: u32) -> String {
+        calendar::pack_name(date, version) + if self.keys.encrypts() { ENCRYPTED } else { "" }
     }
 
     /// The hashes of the minutes in a pack, which is read to its end.
@@ -219,8 +228,12 @@ impl Files {
         }
         let contained = self.contents(symbol, last)?;
         let names = self.names(symbol, date)?;
-        let loose =
-            day.minutes.values().flatten().filter(|line| contained.contains(&line.sha256)).map(|line| &line.file);
+        let loose = day
+            .minutes
+            .values()
+            .flatten()
+            .filter(|line| contained.contains(line.content_hash()))
+            .map(|line| &line.file);
         let earlier = day.packs.iter().filter(|pack| pack.version < last.version).map(|pack| &pack.file);
         for file in loose.chain(earlier).filter(|file| names.contains(*file)) {
             self.delete(symbol, date, file)?;
@@ -296,7 +309,7 @@ impl Files {
                 return Ok(RetentionOutcome::Kept("its files are damaged"));
             }
             if !dry_run {
-                self.append(symbol, date, &[Line::Deleted { deleted_at: now }], true)?;
+                self.append(symbol, date, &[Line::Deleted { deleted_at: now }])?;
             }
         }
         let files: Vec<&String> =

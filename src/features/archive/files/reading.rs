@@ -64,7 +64,7 @@ impl Files {
                 Err(error) => return Err(error),
             };
             if read.is_err() {
-                absent.entry(&line.sha256).or_default().push(at);
+                absent.entry(line.content_hash()).or_default().push(at);
             }
             all.push(read);
         }
@@ -90,7 +90,7 @@ impl Files {
         Ok(all)
     }
 
-    /// The bytes of a minute's own file.
+    /// The content of a minute's own file.
     pub(super) fn document(&self, symbol: &Symbol, line: &MinuteLine) -> Result<Vec<u8>, FileError> {
         let path = format!("{}/{}", calendar::day_directory(symbol, calendar::day_of(line.minute)), line.file);
         let bytes = match self.disk.read(&path) {
@@ -104,7 +104,10 @@ impl Files {
         };
         let found = sha256(&bytes);
         if found == line.sha256 {
-            return Ok(bytes);
+            return self
+                .keys
+                .open(&path, bytes)
+                .map_err(|error| FileError::Damaged { file: path, reason: error.to_string() });
         }
         Err(FileError::Damaged { file: path, reason: format!("its SHA-256 is {found}, not {}", line.sha256) })
     }
@@ -125,7 +128,8 @@ impl Files {
             io::ErrorKind::NotFound => FileError::Missing { file: path.clone() },
             _ => damaged(error),
         })?;
-        let mut reader = BufReader::new(MultiGzDecoder::new(BufReader::new(file)));
+        let opened = self.keys.reader(BufReader::new(file), &binding(&path)).map_err(damaged)?;
+        let mut reader = BufReader::new(MultiGzDecoder::new(BufReader::new(opened)));
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -184,7 +188,7 @@ impl Files {
                         find(&file, FindingKind::Content, reason);
                     }
                 }
-                Err(FileError::Missing { .. }) if packed.contains(&line.sha256) => {}
+                Err(FileError::Missing { .. }) if packed.contains(line.content_hash()) => {}
                 Err(FileError::Missing { file }) => {
                     find(&file, FindingKind::Missing, "the manifest names it".to_owned());
                 }
@@ -230,6 +234,12 @@ pub(super) fn pack_path(symbol: &Symbol, pack: &PackLine) -> Result<String, File
         return Err(FileError::Damaged { file: pack.file.clone(), reason: "it is not the name of a pack".to_owned() });
     };
     Ok(format!("{}/{year}-{month}-{date}/{}", calendar::symbol_directory(symbol), pack.file))
+}
+
+/// What the content of an encrypted file is bound to: its path; for a pack its day, since the version is chosen last.
+pub fn binding(path: &str) -> String {
+    let (directory, name) = path.rsplit_once('/').unwrap_or_default();
+    if name.contains(".gz") { format!("{directory}/pack") } else { path.to_owned() }
 }
 
 /// The minute in bytes whose hash agrees with the line.

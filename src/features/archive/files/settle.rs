@@ -6,6 +6,8 @@ use super::calendar;
 use super::document::{self, Heading};
 use super::error::FileError;
 use super::manifest::{Day, Line, MinuteLine};
+use super::reading::binding;
+use super::sealed::ENCRYPTED;
 use super::store::{Files, Written, sha256};
 use crate::clock::UnixMillis;
 use crate::tape::{Base, Generation, Minute, Symbol, WindowMinute};
@@ -58,12 +60,22 @@ pub enum Settled {
     Unreadable(FileError),
 }
 
+/// A minute of another system.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    pub minute: UnixMillis,
+    pub trades: Minute,
+    /// The SHA-256 of its file there.
+    pub parent: String,
+}
+
 /// A minute that needs a file.
 struct NewFile {
     content: Minute,
     base: Option<u32>,
     version: u32,
     generation: String,
+    parent: Option<String>,
 }
 
 impl Files {
@@ -81,17 +93,15 @@ impl Files {
     ) -> Result<Vec<(UnixMillis, Settled)>, FileError> {
         self.check()?;
         let known = self.day(symbol, day)?;
-        let (mut all, mut lines, mut is_repeated) = (Vec::new(), Vec::new(), false);
+        let (mut all, mut lines) = (Vec::new(), Vec::new());
         for candidate in candidates {
             let (settled, line) = match self.decide(symbol, &known, candidate, holder)? {
-                Conclusion::Done(settled, line) => {
-                    is_repeated |= line.is_some();
-                    (settled, line)
-                }
+                Conclusion::Done(settled, line) => (settled, line),
                 Conclusion::Write(new) => {
                     self.ensure_directory(symbol, day)?;
-                    let line = self.write(symbol, candidate, new, holder)?;
-                    let mark = self.mark(&line, candidate.window.rev);
+                    let Candidate { minute, window } = candidate;
+                    let line = self.write(symbol, *minute, window.rev, new, holder)?;
+                    let mark = self.mark(&line, window.rev);
                     (Settled::Stored { mark, is_new: true }, Some(line))
                 }
             };
@@ -102,9 +112,33 @@ impl Files {
             self.sync_directory(symbol, day)?;
             // A line that was found may be in memory only, and a sync that has failed once succeeds without writing it: it is
             // written again.
-            self.append(symbol, day, &lines, known.is_open || is_repeated)?;
+            self.append(symbol, day, &lines)?;
         }
         Ok(all)
+    }
+
+    /// Writes minutes of one day that have no file yet. Changes of the window count above them.
+    ///
+    /// # Errors
+    /// [`FileError`] of the directory; files without a line in the manifest may be left.
+    pub fn import(
+        &self,
+        symbol: &Symbol,
+        day: UnixMillis,
+        minutes: Vec<Imported>,
+        now: UnixMillis,
+    ) -> Result<(), FileError> {
+        self.check()?;
+        self.ensure_directory(symbol, day)?;
+        let holder = Holder { generation: Generation::default(), fence: 0, now };
+        let write = |Imported { minute, trades: content, parent }| {
+            let parent = Some(parent);
+            let new = NewFile { content, base: None, version: 1, generation: String::new(), parent };
+            self.write(symbol, minute, 0, new, &holder).map(Line::Minute)
+        };
+        let lines = minutes.into_iter().map(write).collect::<Result<Vec<_>, _>>()?;
+        self.sync_directory(symbol, day)?;
+        self.append(symbol, day, &lines)
     }
 
     fn decide(
@@ -128,7 +162,8 @@ impl Files {
                 match self.added_to(symbol, base, window, *minute, of)? {
                     Ok(content) => {
                         let generation = base.map(|line| line.generation.clone()).unwrap_or_default();
-                        NewFile { content, base: Some(of), version, generation }
+                        let parent = base.and_then(|line| line.parent.clone());
+                        NewFile { content, base: Some(of), version, generation, parent }
                     }
                     Err(error) => return Ok(Conclusion::Done(Settled::Unreadable(error), None)),
                 }
@@ -138,7 +173,13 @@ impl Files {
                 if let Some(line) = counting.filter(|_| !versions.iter().any(|line| line.is_of(generation))) {
                     return needs(line);
                 }
-                NewFile { content: window.trades.clone(), base: None, version, generation: generation.to_string() }
+                NewFile {
+                    content: window.trades.clone(),
+                    base: None,
+                    version,
+                    generation: generation.to_string(),
+                    parent: None,
+                }
             }
         };
         let Some(line) = counting else { return Ok(Conclusion::Write(new)) };
@@ -182,26 +223,31 @@ impl Files {
     fn write(
         &self,
         symbol: &Symbol,
-        Candidate { minute, window }: &Candidate,
-        NewFile { content, base, version, generation }: NewFile,
+        minute: UnixMillis,
+        rev: u64,
+        NewFile { content, base, version, generation, parent }: NewFile,
         holder: &Holder,
     ) -> Result<MinuteLine, FileError> {
-        let directory = calendar::day_directory(symbol, calendar::day_of(*minute));
+        let directory = calendar::day_directory(symbol, calendar::day_of(minute));
         self.create(holder.now, version, |version| {
-            let heading = Heading { symbol: symbol.clone(), minute: *minute, version, rev: window.rev };
-            let bytes = document::encode(&heading, &content);
-            let file = calendar::minute_name(*minute, version);
+            let heading = Heading { symbol: symbol.clone(), minute, version, rev, is_imported: parent.is_some() };
+            let plain = document::encode(&heading, &content);
+            let is_encrypted = self.keys.encrypts();
+            let file = calendar::minute_name(minute, version) + if is_encrypted { ENCRYPTED } else { "" };
             let path = format!("{directory}/{file}");
+            let plain_hash = is_encrypted.then(|| sha256(&plain));
+            let bytes = self.keys.seal(&binding(&path), plain).map_err(FileError::disk("encrypt", &path))?;
             let line = MinuteLine {
-                minute: *minute,
+                minute,
                 file,
                 version,
-                rev: window.rev,
+                rev,
                 base,
                 generation: generation.clone(),
                 bytes: bytes.len(),
                 sha256: sha256(&bytes),
-                parent: None,
+                content: plain_hash,
+                parent: parent.clone(),
                 trades: content.candle.trades,
                 levels: content.levels.by_price.len(),
                 volume: content.candle.volume.to_string(),
@@ -209,7 +255,7 @@ impl Files {
                 writer: self.writer.clone(),
                 fence: holder.fence,
             };
-            Written { line, path, bytes }
+            Ok(Written { line, path, bytes })
         })
     }
 

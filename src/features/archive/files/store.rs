@@ -10,6 +10,7 @@ use super::calendar;
 use super::disk::{Disk, write_all};
 use super::error::FileError;
 use super::manifest::{Day, Line, MinuteLine};
+use super::sealed::Keys;
 use crate::clock::UnixMillis;
 use crate::random::{hex, unique_text};
 use crate::tape::Symbol;
@@ -33,6 +34,7 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub struct Files {
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) keys: Keys,
     /// The id of the directory: random, made once.
     store: String,
     /// This replica.
@@ -64,8 +66,8 @@ impl Files {
     ///
     /// # Errors
     /// [`FileError::Disk`] if a file cannot be created, synced, renamed and removed there.
-    pub fn open(disk: Arc<dyn Disk>, now: UnixMillis) -> Result<Self, FileError> {
-        let mut files = Self { disk, store: String::new(), writer: unique_text(), durable: Mutex::default() };
+    pub fn open(disk: Arc<dyn Disk>, keys: Keys, now: UnixMillis) -> Result<Self, FileError> {
+        let mut files = Self { disk, keys, store: String::new(), writer: unique_text(), durable: Mutex::default() };
         files.disk.create_dir(TEMPORARY).map_err(FileError::disk("create", TEMPORARY))?;
         files.store = match files.stored_id()? {
             Some(id) => id,
@@ -224,10 +226,10 @@ impl Files {
         &self,
         now: UnixMillis,
         version: u32,
-        content: impl Fn(u32) -> Written,
+        content: impl Fn(u32) -> Result<Written, FileError>,
     ) -> Result<MinuteLine, FileError> {
         for version in version..version + NAMES {
-            let Written { line, path, bytes } = content(version);
+            let Written { line, path, bytes } = content(version)?;
             let temporary = self.temporary(now, &bytes)?;
             let renamed = self.disk.rename_noreplace(&temporary, &path);
             let Err(error) = renamed else { return Ok(line) };
@@ -282,30 +284,24 @@ impl Files {
         self.disk.fsync_dir(&directory).map_err(FileError::disk("sync", &directory))
     }
 
-    /// Appends lines to the manifest of a day with one write, and makes them durable. `apart`: what precedes them may be torn.
+    /// Appends lines to the manifest of a day with one write, and makes them durable. An empty line separates them from what
+    /// precedes: it may be torn, or have a line end that a failed sync has lost and a power cut will change.
     ///
     /// # Errors
     /// [`FileError::Disk`]; some of the lines may be there.
-    pub(super) fn append(
-        &self,
-        symbol: &Symbol,
-        day: UnixMillis,
-        lines: &[Line],
-        apart: bool,
-    ) -> Result<(), FileError> {
+    pub(super) fn append(&self, symbol: &Symbol, day: UnixMillis, lines: &[Line]) -> Result<(), FileError> {
         let path = manifest_path(symbol, day);
-        let mut text = if apart { "\n".to_owned() } else { String::new() };
-        text.extend(lines.iter().map(Line::text));
         let write = || -> io::Result<bool> {
             let mut file = self.disk.open_append(&path)?;
             let is_new = file.length()? == 0;
+            let mut text = if is_new { String::new() } else { "\n".to_owned() };
+            text.extend(lines.iter().map(Line::text));
             write_all(&mut *file, text.as_bytes())?;
             file.fsync()?;
             Ok(is_new)
         };
         let is_new = write().map_err(FileError::disk("append to", &path))?;
-        // A replica that crashed may have created it.
-        if is_new || apart { self.sync_directory(symbol, day) } else { Ok(()) }
+        if is_new { self.sync_directory(symbol, day) } else { Ok(()) }
     }
 }
 

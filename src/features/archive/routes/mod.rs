@@ -183,7 +183,7 @@ impl From<FoundMinute> for MinuteView {
             version: found.version,
             level_size: found.trades.levels.size,
             price_levels: PriceLevel::all(&found.trades.levels),
-            sum: Some(MinuteSum::from(&found.trades.candle)),
+            sum: Some(MinuteSum::new(&found.trades.candle, found.is_imported)),
         }
     }
 }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::files::calendar::day_of;
+use super::super::files::sealed::Keys;
 use super::super::files::{Candidate, FileError, Files, Holder, Settled};
 use super::super::merge::{self, Request};
 use super::super::model::Order;
+use super::super::originals::Originals;
 use super::disk::{ModelDisk, SharedDisk};
 use crate::tape::{Base, Generation, MINUTE, Minute, Side, Symbol, Trade, WindowMinute};
 
@@ -62,6 +64,7 @@ pub struct World {
     redis: Arc<Mutex<Redis>>,
     /// A wrong protocol: late trades are relative to the newest version.
     is_wrong: bool,
+    keys: Keys,
 }
 
 /// Why a replica stopped.
@@ -76,6 +79,11 @@ pub enum Stop {
 impl World {
     pub fn new(is_wrong: bool) -> Self {
         Self { is_wrong, ..Self::default() }
+    }
+
+    /// One whose files are encrypted.
+    pub fn encrypted() -> Self {
+        Self { keys: Keys::parse(&"a5".repeat(32)).expect("a key"), ..Self::default() }
     }
 
     pub fn redis(&self) -> MutexGuard<'_, Redis> {
@@ -101,7 +109,7 @@ impl World {
 
     pub fn open(&self) -> Result<(Files, ModelDisk), FileError> {
         let disk = ModelDisk::new(&self.disk);
-        Ok((Files::open(Arc::new(disk.clone()), NOW)?, disk))
+        Ok((Files::open(Arc::new(disk.clone()), self.keys.clone(), NOW)?, disk))
     }
 
     /// One round of a replica, with the steps of `archiver.rs`. `between` is called between steps.
@@ -200,7 +208,7 @@ impl World {
         between();
         let range = NOW - 1_440 * MINUTE..NOW + 1_440 * MINUTE;
         let request = Request { symbol: symbol(), range, order: Order::Asc, limit: 500, hot };
-        let page = merge::page(files, &request)?;
+        let page = merge::page(files, &Originals::default(), &request)?;
         Ok(page.minutes.into_iter().map(|merged| (merged.minute, merged.trades.ok())).collect())
     }
 
