@@ -129,7 +129,7 @@ pub trait CachedValues: Send + Sync {
     /// other client has one.
     async fn look(&self, keys: &[String], lease_ms: u64) -> Result<Vec<Seen>, RedisFault>;
 
-    /// Reads the generations of tags, for values that live for `ttl_ms`. An invalidation from now on counts for them.
+    /// Reads the generations of tags, for values that live for `ttl_ms`. A later invalidation counts for them.
     async fn open_tags(&self, tags: &[String], ttl_ms: u64) -> Result<Vec<OpenedTag>, RedisFault>;
 
     /// Makes changes; each has its own result.

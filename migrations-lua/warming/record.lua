@@ -5,7 +5,7 @@
 -- ARGV[3] ended    the run as JSON if it has ended, which gives the turn back; '-': only give it back; else empty
 -- ARGV[4] history  integer: the most ended runs that are kept     ARGV[5] life  integer, ms, of state and runs
 -- ARGV[6..]        field, value of the state, repeatedly; an empty value deletes the field
--- Returns the turn from now on, 0 if it was given back, or -1 if another runner has it: then nothing was changed.   O(1)
+-- Returns the new turn, 0 if it was given back, or -1 if another runner has it: then nothing was changed.   O(1)
 assert(#KEYS == 3 and #ARGV >= 5 and #ARGV % 2 == 1, 'record: 3 keys, 5 arguments and pairs')
 local now = tonumber(ARGV[2])
 if not now then

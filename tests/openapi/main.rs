@@ -303,6 +303,7 @@ fn schemas_have_names_of_their_area() {
         "Series",
         "Stream",
         "User",
+        "Warming",
     ];
     let document = document();
     let names = document["components"]["schemas"].as_object().expect("schemas").keys();

@@ -57,7 +57,7 @@ impl CacheService {
         let random = random::token().map_err(|_| CacheError::Miss)?;
         for _ in 0..ATTEMPTS {
             match self.look(entry, touch).await? {
-                // Nobody can rebuild what the source does not have.
+                // No client can rebuild what the source does not have.
                 Lookup::RememberedAbsent(_) => return Err(CacheError::Miss),
                 look => {
                     if let Some(hit) = self.hit(entry, look).await {

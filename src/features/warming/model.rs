@@ -26,11 +26,13 @@ pub(super) enum Priority {
 #[schema(as = WarmingStrategy)]
 pub(super) enum Strategy {
     /// When the service starts, unless it ran within `every_ms`, and then every `every_ms` (default: 80 % of the TTL).
+    #[schema(title = "WarmingStartup")]
     Startup {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         every_ms: Option<u64>,
     },
     /// Every `every_ms`, or daily at the time of day `at`, such as `03:15`, of `time_zone` (default: UTC).
+    #[schema(title = "WarmingScheduled")]
     Scheduled {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         every_ms: Option<u64>,
@@ -41,9 +43,11 @@ pub(super) enum Strategy {
     },
     /// Keys that clients used at least `threshold` times in the last five minutes, when they are absent or have less than
     /// half of their TTL left.
+    #[schema(title = "WarmingAccessPattern")]
     AccessPattern { threshold: u64 },
     /// A key is fetched when it is asked for. One that clients used at least `trigger` times in the last five minutes is
     /// fetched again once less than `1 - 1 / factor` of its TTL is left.
+    #[schema(title = "WarmingOnDemand")]
     OnDemand { factor: f64, trigger: u64 },
 }
 
@@ -146,7 +150,7 @@ pub(super) enum RunKind {
 #[schema(as = WarmingRun)]
 #[expect(clippy::struct_field_names, reason = "the name of the field in the answer")]
 pub(super) struct Run {
-    #[schema(example = "limits.1767225600000")]
+    #[schema(example = "limits.1")]
     pub id: String,
     pub task: String,
     pub kind: RunKind,
@@ -178,7 +182,7 @@ pub(super) struct Counts {
     pub fetched: u64,
     pub new: u64,
     pub changed: u64,
-    /// The same value is in the cache: its life was extended.
+    /// The cache had the value already, which got its whole TTL again.
     pub unchanged: u64,
     /// Another write came first, and stays.
     pub overtaken: u64,

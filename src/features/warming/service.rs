@@ -259,7 +259,7 @@ impl WarmingService {
         }
     }
 
-    /// Whether every task before this one has succeeded recently. A predecessor that does not run keeps nobody waiting.
+    /// Whether every task before this one has succeeded recently. A predecessor that does not run makes no task wait.
     pub(super) fn may_follow(&self, task: &Task, plan: &Plan, states: &HashMap<String, StoredState>) -> bool {
         let now = self.clock.now();
         task.definition.after.iter().all(|name| {

@@ -203,7 +203,7 @@ impl WarmingService {
         answers
     }
 
-    /// Takes over what was committed in the source: stores the value, or fetches it anew. Fetches that began before lose.
+    /// Takes over what was committed in the source: stores the value, or fetches it again. Fetches that began before lose.
     ///
     /// # Errors
     /// [`WarmingError::KeyUnknown`], [`WarmingError::Invalid`], [`WarmingError::Redis`].

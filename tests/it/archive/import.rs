@@ -55,11 +55,10 @@ async fn files_of_the_other_system_become_minutes_of_the_archive() {
     report(&app, "GRID", &[trade("own", first + 2 * MINUTE, "3", "1", "buy")]).await.expect(201);
     app.get("/trades/windows/GRID/now").await.expect(200);
     let counts = |imported: u64, known: u64| json!({ "read": 9, "imported": imported, "known": known, "flagged": 2, "skipped": 5 });
-    let redis = app.redis();
-    let dry = import(redis, archive.path(), source.path(), &["--dry-run"]);
+    let dry = import(&app.redis(), archive.path(), source.path(), &["--dry-run"]);
     assert_eq!(dry.last(), Some(&counts(4, 0)), "{dry:?}");
     assert!(!archive.path().join("GRID").exists(), "a dry run writes nothing");
-    let printed = import(redis, archive.path(), source.path(), &[]);
+    let printed = import(&app.redis(), archive.path(), source.path(), &[]);
     assert_eq!(printed.last(), Some(&counts(4, 0)));
     let said = |name: &str| {
         let file = format!("2025-12-31/{name}");
@@ -73,7 +72,7 @@ async fn files_of_the_other_system_become_minutes_of_the_archive() {
     assert_eq!(said("notes.txt"), "its name is not that of a minute");
     assert!(said("trades_20251231_2012.json").starts_with("the minute is in Redis"));
     assert!(said("trades_20251231_2017.json").starts_with("is not a minute"));
-    let again = import(redis, archive.path(), source.path(), &[]);
+    let again = import(&app.redis(), archive.path(), source.path(), &[]);
     assert_eq!(again.last(), Some(&counts(0, 4)), "a second import changes nothing");
 
     let path = format!("/trades/windows?symbol=GRID&from={}&to={START}", START - 6 * HOUR);

@@ -87,6 +87,7 @@ async fn queries_only_read_and_end_in_time() {
     assert_eq!(ask(values).await.expect(200).text(), "{\"ok\":2}");
     for (sql, code) in [
         ("INSERT INTO secrets SELECT 9, '1', true FROM unnest($1) RETURNING id, value", "25006"),
+        // PostgreSQL sleeps until its statement_timeout.
         ("SELECT 2::int8 AS id, pg_sleep(60)::text AS value WHERE $1 IS NOT NULL", "57014"),
         ("SELECT 2::int8 AS id, name AS value FROM profiles WHERE $1 IS NOT NULL", "42501"),
         ("SET transaction_read_only = off; INSERT INTO secrets VALUES (9)", "42601"),

@@ -126,7 +126,7 @@ pub(in super::super) async fn list_warming_runs(
 
 /// Read a run, in progress or ended.
 #[utoipa::path(get, path = "/warming/runs/{id}", tag = "warming", operation_id = "get_warming_run",
-    params(("id" = String, Path, description = "The id of a run", example = "limits.1767225600000")),
+    params(("id" = String, Path, description = "The id of a run", example = "limits.1")),
     responses((status = 200, description = "The run", body = Run)))]
 pub(in super::super) async fn get_warming_run(
     State(warming): State<Shared>,
@@ -138,7 +138,7 @@ pub(in super::super) async fn get_warming_run(
 
 /// Stop a run. It ends between two batches; what it wrote stays.
 #[utoipa::path(post, path = "/warming/runs/{id}/stop", tag = "warming", operation_id = "stop_warming_run",
-    params(("id" = String, Path, description = "The id of a run", example = "limits.1767225600000")),
+    params(("id" = String, Path, description = "The id of a run", example = "limits.1")),
     responses((status = 200, description = "The run as it was when the call came", body = Run)))]
 pub(in super::super) async fn stop_warming_run(
     State(warming): State<Shared>,

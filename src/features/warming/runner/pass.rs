@@ -274,7 +274,7 @@ impl WarmingService {
         Ok(())
     }
 
-    /// Publishes the state of a run. Without the channel, nobody is told.
+    /// Publishes the state of a run. Without the channel, it is not published.
     async fn tell(&self, pass: &mut Pass<'_>) {
         pass.told = Some(Instant::now());
         let (Ok(channel), Ok(data)) = (ChannelName::parse("system:warming"), to_raw_value(&pass.run)) else { return };
