@@ -277,6 +277,7 @@ fn contains_field(code: &str, field: &str) -> bool {
 
 /// Files other than routes and `error.rs` that create problems, each with its reason.
 const PROBLEMS_BELOW_ROUTES: &[(&str, &str)] = &[
+    ("src/features/audit/layer.rs", "a layer returns its own responses"),
     ("src/features/locks/websocket.rs", "it is the handler of a route"),
     ("src/features/pubsub/session.rs", "the problem of a credential comes from the authenticator"),
     ("src/features/pubsub/socket.rs", "it upgrades requests of two routes"),

@@ -7,8 +7,9 @@ mod routes;
 
 use std::sync::Arc;
 
+use super::audit::api as audit;
 use super::feature::{Feature, StartError};
-use super::{audit, json};
+use super::json::api as json;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
@@ -31,9 +32,9 @@ pub static FEATURE: Feature = Feature {
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let json = json::api::keys(&deps.config)?;
+    let json = json::keys(&deps.config)?;
     let json = json.into_iter().map(|key| NamedKey { id: key.id, fingerprint: key.fingerprint }).collect();
-    let audit = audit::api::service(deps)?;
+    let audit = audit::service(deps)?;
     let audit = audit.ring().map(|ring| ring.ids().map(str::to_owned).collect()).unwrap_or_default();
     let view = Arc::new(KeysView { json, audit });
     Ok(OpenApiRouter::new().routes(routes!(routes::list_keys)).with_state(view))

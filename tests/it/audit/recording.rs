@@ -35,7 +35,7 @@ async fn an_action_is_recorded_before_it_acts_and_its_outcome_afterwards() {
         assert_eq!((&entry["actor"], &entry["request_id"]), (&json!("key:admin"), &json!("order-17")), "{entry}");
         assert!(entry["target"].as_str().is_some_and(|target| target.contains("key=hmac:")), "{entry}");
     }
-    let text = app.redis().command::<Value2>(&["XRANGE", LOG, "-", "+"]).0;
+    let text = app.redis().command::<ReplyText>(&["XRANGE", LOG, "-", "+"]).0;
     assert!(!text.contains("canary"), "what may name a person is a pseudonym: {text}");
 
     let list = async |query: &str| {
@@ -61,9 +61,9 @@ async fn an_action_is_recorded_before_it_acts_and_its_outcome_afterwards() {
 }
 
 /// Any reply as text.
-struct Value2(String);
+struct ReplyText(String);
 
-impl redis::FromRedisValue for Value2 {
+impl redis::FromRedisValue for ReplyText {
     fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
         Ok(Self(format!("{value:?}")))
     }
