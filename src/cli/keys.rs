@@ -28,7 +28,7 @@ pub(super) enum Command {
 pub(super) enum Rotate {
     /// Encrypt the values of all documents again, with the first key of the configuration. It may be interrupted and run again.
     Json(JsonOptions),
-    /// Put a new key first in audit.key_file. Replicas use it after a restart.
+    /// Put a new key first in `audit.key_file`. Replicas use it after a restart.
     Audit,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Options {
 }
 
 fn symbol(name: &str) -> Result<Symbol, String> {
-    Symbol::try_from(name.to_owned()).map_err(|rule| rule.to_string())
+    Symbol::try_from(name.to_owned()).map_err(|rule| rule.clone())
 }
 
 pub(super) fn run(config: &Config, command: Command) -> Result<(), Failure> {

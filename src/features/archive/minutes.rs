@@ -152,7 +152,7 @@ fn page_of(
     for Merged { minute, version, is_imported, trades } in merged.minutes {
         match trades {
             Ok(trades) => {
-                items.push(FoundMinute { minute, complete: minute + MINUTE <= now, version, is_imported, trades })
+                items.push(FoundMinute { minute, complete: minute + MINUTE <= now, version, is_imported, trades });
             }
             Err(reason) => lacking.push(Gap { from: minute, to: minute + MINUTE, reason }),
         }

@@ -158,14 +158,11 @@ impl State {
         let batch: Vec<Queued> = self.waiting.drain(..size).collect();
         let mut kept = 0;
         for queued in batch.into_iter().rev() {
-            match queued.reply {
-                Some(reply) => {
-                    let _ = reply.send(Err(AuditError::NotRecorded(fault.cloned())));
-                }
-                None => {
-                    self.waiting.push_front(Queued { reply: None, ..queued });
-                    kept += 1;
-                }
+            if let Some(reply) = queued.reply {
+                let _ = reply.send(Err(AuditError::NotRecorded(fault.cloned())));
+            } else {
+                self.waiting.push_front(Queued { reply: None, ..queued });
+                kept += 1;
             }
         }
         self.known.will_retry(kept);

@@ -54,7 +54,10 @@ pub(super) enum EncryptionError {
 impl std::fmt::Debug for FieldEncryption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ids: Vec<&str> = self.ciphers.iter().map(|(id, _)| id.as_str()).collect();
-        f.debug_struct("FieldEncryption").field("keys", &ids).field("collections", &self.collections).finish()
+        f.debug_struct("FieldEncryption")
+            .field("keys", &ids)
+            .field("collections", &self.collections)
+            .finish_non_exhaustive()
     }
 }
 
