@@ -214,7 +214,7 @@ async fn what_a_crash_leaves_after_any_step_is_completed_by_two_replicas() {
         let config = format!("[archive]\ndir = \"{}\"\nwindow = \"1h\"", dir.path().display());
         let other = TestApp::builder().config(&config).beside(&app).system_clock().spawn().await;
         check(&other, first, COUNT).await;
-        eventually(step, async || is_done(app.redis())).await;
+        eventually(step, async || is_done(&app.redis())).await;
         check(&app, first, COUNT).await;
         check(&other, first, COUNT).await;
         verify(&app).await;

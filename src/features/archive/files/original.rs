@@ -54,7 +54,6 @@ struct RawOriginal<'a> {
 }
 
 #[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the names in the files")]
 struct RawLevel<'a> {
     #[serde(borrow)]
     buy_volume: &'a RawValue,
