@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -22,6 +23,7 @@ fn original(timestamp: &str) -> String {
 fn import(redis: &RedisServer, archive: &Path, source: &Path, more: &[&str]) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gridtokenx-redis"));
     command.env_clear().env("REDIS_URL", redis.url()).env("GTX__ARCHIVE__DIR", archive);
+    command.env("GTX__ARCHIVE__MIN_FREE", "1B");
     command.args(["trades", "import", "--symbol", "GRID", "--timezone", "Europe/Berlin", "--dir"]).arg(source);
     let output = command.args(more).output().expect("the binary runs");
     assert!(output.status.success(), "{}", output_text(&output));
@@ -42,7 +44,7 @@ async fn files_of_the_other_system_become_minutes_of_the_archive() {
         ("trades_20251231_2011.json", original("2025-12-31T20:11:00")),
         ("trades_20251231_2012.json", original("2025-12-31T20:12:00")),
         ("trades_20251231_2013.json", original("2025-12-31T20:14:00")),
-        ("trades_20251231_2014.json", original("2025-12-31T20:14:00")),
+        ("trades_20251231_2014.json", original("2025-12-31T20:14:30")),
         ("trades_20251231_2015.json", original("2025-12-31T20:15:00").replace("0.61524", "0.7")),
         ("trades_20251231_2016.json", String::new()),
         ("trades_20251231_2017.json", "{\"timestamp\": \"2025-12-31T20:17:0".to_owned()),
@@ -50,7 +52,8 @@ async fn files_of_the_other_system_become_minutes_of_the_archive() {
     ] {
         std::fs::write(folder.join(name), content).expect("written");
     }
-    let config = format!("[archive]\ndir = \"{}\"\nwindow = \"2h\"", archive.path().display());
+    // The background work leaves the minutes alone until the clock moves.
+    let config = format!("[archive]\ndir = \"{}\"\narchive_after = \"6h\"\nwindow = \"12h\"", archive.path().display());
     let app = TestApp::builder().config(&config).on(redis).spawn().await;
     report(&app, "GRID", &[trade("own", first + 2 * MINUTE, "3", "1", "buy")]).await.expect(201);
     app.get("/trades/windows/GRID/now").await.expect(200);
@@ -89,6 +92,7 @@ async fn files_of_the_other_system_become_minutes_of_the_archive() {
     report(&app, "GRID", &[trade("late", first + 5, "3", "1", "buy")]).await.expect(201);
     let minute = async || app.get(&format!("/trades/windows/GRID/{first}")).await.expect(200).json();
     assert_eq!(minute().await["sum"]["volume"], "1.61531");
+    app.clock().advance(Duration::from_secs(2 * 3_600));
     eventually("the minute is in a file", async || {
         app.post("/trades/archive/run", json!({ "step": "archive" })).await.expect(200);
         minute().await["version"] == 2
