@@ -82,12 +82,18 @@ async fn the_metrics_page_explains_every_metric_with_a_query() {
     let variables = [collector, ("GTX__HOSTS__SPOOL_DIR", &*spool), ("GTX__AUDIT__KEY_FILE", &*key)];
     let mut service = ServiceProcess::start_private(&directory.path().join("redis"), &variables);
     service.ready();
-    // The number of orders exists only for books, and the lag only for groups that have claimed.
+    // The number of orders exists only for books, the lag only for groups that have claimed, and keys only after a run.
     for (method, path, body) in [
         ("PUT", "/orderbooks/A/settings", r#"{"mode":"store","kind":"orders"}"#),
         ("POST", "/streams/a/events", r#"{"events":[{"type":"A","data":{}}]}"#),
         ("PUT", "/streams/a/groups/b", "{}"),
         ("POST", "/streams/a/groups/b/claim", r#"{"consumer":"c"}"#),
+        (
+            "PUT",
+            "/warming/tasks/a",
+            r#"{"key":"market:a:{id}","values":{"market:a:b":1},"strategy":{"kind":"startup"},"ttl_ms":60000}"#,
+        ),
+        ("POST", "/warming/tasks/a/run", r#"{"wait_ms":20000}"#),
     ] {
         let length = body.len();
         let headers = "Host: test\r\nConnection: close\r\nContent-Type: application/json";

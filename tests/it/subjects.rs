@@ -32,7 +32,7 @@ async fn plant(app: &TestApp) -> String {
     app.put("/json/claims:2", json!({ "user_id": "another", "text": "a" })).await.expect(201);
     app.put(&format!("/users/{PERSON}/preferences"), json!({ "theme": "dark" })).await.expect(201);
     app.post(&format!("/users/{PERSON}/activity"), json!({ "n": 1 })).await.expect(201);
-    let reading = json!({ "readings": [{ "timestamp": 1_767_225_600_000_i64, "kwh_consumed": 1.5 }] });
+    let reading = json!({ "readings": [{ "timestamp": 1_767_225_600_000_i64, "energy_consumed": 1.5 }] });
     app.post(&format!("/energy/meters/{METER}/readings"), reading).await.expect(200);
     app.put("/timeseries/power", json!({ "labels": { "user": PERSON } })).await.expect(201);
     app.put("/timeseries/grid", json!({ "labels": { "zone": "1" } })).await.expect(201);

@@ -17,7 +17,7 @@ use super::files::calendar::{DAY, day_of};
 use super::files::disk::RealDisk;
 use super::files::original::{self, Dating, Remark};
 use super::files::{FileError, Files, Imported, sha256};
-use super::service::encryption_keys;
+use super::key_file::encryption_keys;
 use super::window::WindowReader;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::archive::ArchiveConfig;

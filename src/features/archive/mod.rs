@@ -34,6 +34,7 @@ mod error;
 mod file_model;
 mod files;
 pub mod import;
+mod key_file;
 mod library;
 mod merge;
 mod metrics;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::directory::Directory;
 use super::error::{ArchiveError, Unfolded};
-use super::files::sealed::Keys;
+use super::key_file::encryption_keys;
 use super::metrics::ArchiveMetrics;
 use super::originals::Originals;
 use super::report::Board;
@@ -79,19 +79,4 @@ impl ArchiveService {
         let is_away = self.directory.is_some() && self.window.state(&self.window.keys(symbol)).await.is_err();
         if is_away { Ok(Hot::Away(reason)) } else { Err(reason.into()) }
     }
-}
-
-/// The keys of encrypted files; none without `archive.encryption_key_file`.
-///
-/// # Errors
-/// [`FieldError`] if the file cannot be used.
-pub(super) fn encryption_keys(config: &ArchiveConfig) -> Result<Keys, FieldError> {
-    let file = &config.encryption_key_file;
-    if file.as_os_str().is_empty() {
-        return Ok(Keys::default());
-    }
-    let refuse =
-        |reason: String| FieldError::new("archive.encryption_key_file", format!("{}: {reason}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
-    Keys::parse(&text).map_err(refuse)
 }

@@ -6,7 +6,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::files::binding;
 use super::files::disk::{Disk as _, RealDisk};
-use super::service::encryption_keys;
+use super::key_file::encryption_keys;
 use crate::config::archive::ArchiveConfig;
 use crate::config::{Config, ConfigError, FieldError};
 

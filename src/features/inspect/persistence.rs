@@ -1,6 +1,6 @@
 //! What a restart of each server loses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::model::{PersistenceView, ServerPersistence};
 use super::service::InspectService;
@@ -13,10 +13,6 @@ struct Settings {
     save: Option<String>,
     stops_writes: Option<bool>,
 }
-
-/// Whether the service's user may not read the configuration of servers; it is not tried again.
-#[derive(Debug, Default)]
-pub(super) struct ConfigAccess(AtomicBool);
 
 impl InspectService {
     /// The persistence of every node, as the last check saw it.
@@ -33,7 +29,7 @@ impl InspectService {
     /// The settings of a single server; a cluster would answer for any one node.
     async fn settings(&self, redis: &Redis) -> Settings {
         let mut settings = Settings::default();
-        if redis.is_cluster() || self.config_access.0.load(Ordering::Relaxed) {
+        if redis.is_cluster() || self.is_config_denied.load(Ordering::Relaxed) {
             return settings;
         }
         for name in ["appendfsync", "save", "stop-writes-on-bgsave-error"] {
@@ -43,7 +39,7 @@ impl InspectService {
                 Ok((_, value)) if name == "save" => settings.save = Some(value),
                 Ok((_, value)) => settings.stops_writes = Some(value == "yes"),
                 Err(fault) => {
-                    self.config_access.0.store(fault.kind == FaultKind::Denied, Ordering::Relaxed);
+                    self.is_config_denied.store(fault.kind == FaultKind::Denied, Ordering::Relaxed);
                     return settings;
                 }
             }

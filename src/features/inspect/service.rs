@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::{Cmd, Value, from_redis_value_ref as read};
@@ -11,7 +12,6 @@ use super::error::InspectError;
 use super::holdings::{Holding, OTHER, holding, names};
 use super::keys::InspectKeys;
 use super::model::{HotKey, HotKeys, LatencyEvent, RedisClients, RedisCommand, SlowCommand};
-use super::persistence::ConfigAccess;
 use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::lifecycle::Tasks;
@@ -31,7 +31,8 @@ pub(super) const HOT_KEYS_TASK: &str = "inspect.hot_keys";
 #[derive(Debug)]
 pub(super) struct InspectService {
     pub(super) roles: RedisRoles,
-    pub(super) config_access: ConfigAccess,
+    /// Whether the service's user may not read the configuration of servers; it is not tried again.
+    pub(super) is_config_denied: AtomicBool,
     pub(super) keys: InspectKeys,
     pub(super) tasks: Tasks,
     pub(super) clock: Clock,
@@ -42,7 +43,7 @@ impl InspectService {
         Self {
             keys: InspectKeys::new(deps.redis.state.keys()),
             roles: deps.redis.clone(),
-            config_access: ConfigAccess::default(),
+            is_config_denied: AtomicBool::default(),
             tasks: deps.tasks.clone(),
             clock: deps.clock.clone(),
         }

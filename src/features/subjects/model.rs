@@ -18,6 +18,7 @@ pub(super) struct SubjectPath {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct ErasurePath {
+    /// The id of the erasure.
     #[param(pattern = "^[0-9a-f]{32}$", example = "0123456789abcdef0123456789abcdef")]
     pub id: String,
 }
@@ -95,7 +96,6 @@ pub(super) struct Erasure {
 
 /// A line of an export.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SubjectExportLine)]
 pub(super) struct ExportLine {
     /// The capability; `end` in the last line.
     #[schema(example = "json")]

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
-use super::model::{EraseRequest, Erasure, ErasurePath, ExportLine, ExportRequest, SubjectPath};
+use super::model::{EraseRequest, Erasure, ErasurePath, ExportRequest, SubjectPath};
 use super::service::SubjectService;
 use crate::http::extract::{Json, NoQuery, Path};
 use crate::http::problem::Problem;
@@ -28,7 +28,7 @@ pub(super) struct SubjectRoutes {
 /// incomplete. Samples of series are exported by `GET /timeseries/{key}/export`; encrypted values stay encrypted.
 #[utoipa::path(post, path = "/admin/subjects/{id}/export", tag = "subjects", operation_id = "export_subject",
     params(SubjectPath), request_body = ExportRequest,
-    responses((status = 200, description = "The lines", content((ExportLine = "application/x-ndjson")))))]
+    responses((status = 200, description = "The lines", content((String = "application/x-ndjson")))))]
 pub(super) async fn export_subject(
     State(routes): State<SubjectRoutes>,
     Path(path): Path<SubjectPath>,

@@ -58,6 +58,7 @@ impl WarmingMetrics {
             self.lookups.with_label_values(&[task, result]);
         }
         self.paused.with_label_values(&[task]);
+        self.staleness.with_label_values(&[task]);
     }
 
     pub(super) fn looked_up(&self, task: &str, result: &str) {
