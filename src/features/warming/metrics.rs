@@ -1,6 +1,6 @@
 //! Metrics of warming.
 
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{Counter, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::model::{Counts, Run, RunResult};
 use crate::clock::UnixMillis;
@@ -20,12 +20,11 @@ pub(super) struct WarmingMetrics {
     staleness: HistogramVec,
     lookups: IntCounterVec,
     paused: IntGaugeVec,
-    pub busy_ms: IntCounter,
+    pub busy: Counter,
 }
 
 impl WarmingMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        let busy = metrics.counter("warming_busy_milliseconds_total", "Time that runs have computed", &[]);
         Self {
             runs: metrics.counter("warming_runs_total", "Runs of warming tasks by result", &["task", "result"]),
             keys: metrics.counter("warming_keys_total", "Keys of runs by outcome", &["task", "outcome"]),
@@ -45,7 +44,7 @@ impl WarmingMetrics {
             ),
             lookups: metrics.counter("warming_lookups_total", "Reads through GET /warming/values", &["task", "result"]),
             paused: metrics.gauges("warming_paused", "Whether a task is paused", &["task"]),
-            busy_ms: busy.with_label_values::<&str>(&[]),
+            busy: metrics.seconds("warming_busy_seconds_total", "Time that runs have computed"),
         }
     }
 

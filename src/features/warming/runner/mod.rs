@@ -55,7 +55,7 @@ pub(super) async fn run(warming: Shared, reports: Tasks, health: ComponentHealth
         for Due { task, work } in due.unwrap_or_default() {
             if runs.len() < PARALLEL && running.insert(task.name.clone()) {
                 let (warming, stop, name) = (Shared::clone(&warming), stop.clone(), task.name.clone());
-                let (share, busy) = (warming.config.cpu_share, warming.metrics.busy_ms.clone());
+                let (share, busy) = (warming.config.cpu_share, warming.metrics.busy.clone());
                 let begun = async move { warming.begin(&task, work, &stop).await };
                 let run = Paced::new(begun, share, busy);
                 runs.push(async move {

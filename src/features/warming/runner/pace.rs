@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
-use prometheus::IntCounter;
+use prometheus::Counter;
 use tokio::time::{Sleep, sleep};
 
 /// The computing time after which a run pauses: shorter pauses would cost more than they save.
@@ -20,12 +20,12 @@ pin_project! {
         share: f64,
         busy: Duration,
         pause: Option<Pin<Box<Sleep>>>,
-        total: IntCounter,
+        total: Counter,
     }
 }
 
 impl<F> Paced<F> {
-    pub(super) fn new(inner: F, share: f64, total: IntCounter) -> Self {
+    pub(super) fn new(inner: F, share: f64, total: Counter) -> Self {
         Self { inner, share, busy: Duration::ZERO, pause: None, total }
     }
 }
@@ -45,7 +45,7 @@ impl<F: Future> Future for Paced<F> {
         let polled = this.inner.poll(context);
         *this.busy += started.elapsed();
         if polled.is_pending() && *this.busy >= SLICE {
-            this.total.inc_by(u64::try_from(this.busy.as_millis()).unwrap_or(u64::MAX));
+            this.total.inc_by(this.busy.as_secs_f64());
             let rest = this.busy.mul_f64(1.0 / *this.share - 1.0);
             *this.busy = Duration::ZERO;
             let mut pause = Box::pin(sleep(rest));
