@@ -44,8 +44,8 @@ recipes! {
     a_ticker_shows_every_price: "price-ticker.md",
     a_view_of_events_resumes: "projection.md",
     tokens_are_used_once: "single-use-tokens.md",
-    values_are_cached_before_they_are_requested: "warm-values.md",
     files_of_trades_are_read: "trade-archive.md",
+    values_are_cached_before_they_are_requested: "warm-values.md",
 }
 
 #[test]

@@ -42,7 +42,12 @@ async fn plant(app: &TestApp) -> String {
     let headers = [JSON, ("idempotency-key", "one")];
     let lock = format!("/locks/settlement:{PERSON}");
     let held = app.send(Method::POST, &lock, &headers, r#"{"ttl_ms":60000}"#).await.expect(201).json();
-    app.post(&format!("/pubsub/user:{PERSON}"), json!({ "message_type": "message", "data": 1 })).await.expect(201);
+    app.post(
+        &format!("/pubsub/user:{PERSON}"),
+        json!({ "message_type": "TokenMinted", "data": { "amount": "1", "timestamp": 1 } }),
+    )
+    .await
+    .expect(201);
     let settings = json!({ "mode": "store", "kind": "orders", "price_decimals": 2, "quantity_decimals": 3 });
     app.put("/orderbooks/GRID/settings", settings).await.expect(201);
     let order = json!({ "order_id": "o-1", "owner": PERSON, "side": "buy", "price": "1.00", "quantity": "1" });

@@ -40,6 +40,8 @@ pub(super) async fn run(warming: Shared, reports: Tasks, health: ComponentHealth
     let mut runs = FuturesUnordered::new();
     let mut running: HashSet<String> = HashSet::new();
     let mut rounds: HashMap<String, i64> = HashMap::new();
+    // A connection that is being made is no failure.
+    warming.store.redis.settled().await;
     let mut next = Instant::now();
     while !stop.is_cancelled() {
         tokio::select! {
