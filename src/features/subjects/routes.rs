@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::model::{EraseRequest, Erasure, ErasurePath, ExportRequest, SubjectPath};
@@ -38,7 +39,7 @@ pub(super) async fn export_subject(
     let ids = routes.subjects.ids(&path.id, &request.aliases)?;
     let (pieces, work) = routes.subjects.export(ids);
     routes.tasks.spawn_tracked_connection(work);
-    let lines = stream::unfold(pieces, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces)));
+    let lines = stream::unfold(pieces, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces))).fuse();
     let mut response = Body::from_stream(lines).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
