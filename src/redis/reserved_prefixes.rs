@@ -9,6 +9,7 @@ const OTHERS: &str = "others";
 /// above.
 const OWNERS: &[(&str, &str)] = &[
     ("alerts:", INTERNAL),
+    ("backup:", INTERNAL),
     ("blockchain_config:", "json"),
     ("cache:", INTERNAL),
     ("candles:", INTERNAL),
