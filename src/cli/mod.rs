@@ -1,5 +1,7 @@
 //! The commands of the service's binary.
 
+#[cfg(feature = "backup")]
+mod backup;
 mod document;
 mod healthcheck;
 mod key;
@@ -43,6 +45,9 @@ enum Command {
     /// Move stored data between native Redis types and the modules of Redis; stop the service first.
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// Make an encrypted backup of Redis, or list, verify and prune backups.
+    #[cfg(feature = "backup")]
+    Backup(backup::Options),
     /// Check the configuration and report the first mistake.
     CheckConfig,
     /// Show the configuration.
@@ -85,6 +90,8 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         }
         Command::Openapi(options) => document::run(config()?, &options)?,
         Command::Migrate(command) => migrate::run(&config()?, &command)?,
+        #[cfg(feature = "backup")]
+        Command::Backup(options) => return backup::run(&config()?, options),
         Command::Healthcheck => healthcheck::run(&config()?)?,
         Command::Config(ConfigCommand::Print) => {
             let config = config()?;

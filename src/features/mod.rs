@@ -2,6 +2,8 @@
 
 pub mod alerts;
 pub mod archive;
+#[cfg(feature = "backup")]
+pub mod backup;
 pub mod cache;
 pub mod epoch;
 mod feature;
@@ -26,6 +28,8 @@ pub use feature::{Feature, StartError};
 pub static FEATURES: &[&Feature] = &[
     &alerts::FEATURE,
     &archive::FEATURE,
+    #[cfg(feature = "backup")]
+    &backup::FEATURE,
     &cache::FEATURE,
     &epoch::FEATURE,
     &health::FEATURE,

@@ -21,6 +21,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "app",
             "clock",
             "config",
+            "features::backup::command",
             "features::hosts::dump",
             "features::json::migration",
             "features::timeseries::migration",
