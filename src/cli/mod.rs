@@ -7,6 +7,8 @@ mod healthcheck;
 mod key;
 mod migrate;
 mod progress;
+#[cfg(feature = "backup")]
+mod restore;
 mod serve;
 
 use std::fmt::Display;
@@ -48,6 +50,12 @@ enum Command {
     /// Make an encrypted backup of Redis, or list, verify and prune backups.
     #[cfg(feature = "backup")]
     Backup(backup::Options),
+    /// Restore a backup to an empty Redis; without --apply, only check both.
+    #[cfg(feature = "backup")]
+    Restore(restore::RestoreArguments),
+    /// Restore a backup to a private Redis, and compare every value.
+    #[cfg(feature = "backup")]
+    Drill(restore::DrillArguments),
     /// Check the configuration and report the first mistake.
     CheckConfig,
     /// Show the configuration.
@@ -92,6 +100,10 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         Command::Migrate(command) => migrate::run(&config()?, &command)?,
         #[cfg(feature = "backup")]
         Command::Backup(options) => return backup::run(&config()?, options),
+        #[cfg(feature = "backup")]
+        Command::Restore(arguments) => return restore::restore(&config()?, arguments),
+        #[cfg(feature = "backup")]
+        Command::Drill(arguments) => return restore::drill(&config()?, arguments),
         Command::Healthcheck => healthcheck::run(&config()?)?,
         Command::Config(ConfigCommand::Print) => {
             let config = config()?;

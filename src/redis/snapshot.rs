@@ -171,10 +171,8 @@ impl Read for Snapshot {
 
 /// Sends a command and returns its status reply.
 fn ask(wire: &mut BufReader<Box<dyn Wire>>, words: &[&str]) -> Result<String, SnapshotError> {
-    let mut text = format!("*{}\r\n", words.len());
-    for word in words {
-        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-    }
+    let arguments: Vec<String> = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    let text = format!("*{}\r\n{}", words.len(), arguments.concat());
     wire.get_mut().write_all(text.as_bytes())?;
     let reply = line(wire)?;
     match reply.strip_prefix('+') {

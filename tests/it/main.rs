@@ -15,6 +15,8 @@ mod attack;
 mod auth;
 mod auth_scopes;
 mod availability;
+#[cfg(feature = "backup")]
+mod backup;
 mod cache;
 mod cache_counters;
 mod cache_faults;

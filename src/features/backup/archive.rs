@@ -124,7 +124,7 @@ impl Writer {
         self.tar.append_data(&mut header, name, bytes)?;
         let sha256 = hex(&Sha256::digest(bytes));
         // The form of sha256sum.
-        self.sums.push_str(&format!("{sha256}  {name}\n"));
+        self.sums.extend([&sha256, "  ", name, "\n"]);
         Ok(sha256)
     }
 }
@@ -158,15 +158,15 @@ pub(super) fn read(
     let mut decoder = zstd::Decoder::new(decrypted)?;
     let mut contents = Contents::default();
     let mut archive = tar::Archive::new(&mut decoder);
-    for entry in archive.entries().map_err(damaged)? {
-        let mut entry = entry.map_err(damaged)?;
-        let name = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
+    for entry in archive.entries().map_err(|error| damaged(&error))? {
+        let mut entry = entry.map_err(|error| damaged(&error))?;
+        let name = entry.path().map_err(|error| damaged(&error))?.to_string_lossy().into_owned();
         let limit = if name.starts_with("records/") { PART as u64 } else { LONGEST_TEXT };
         if entry.size() > limit {
             return Err(invalid(&format!("its entry {name} is too large")));
         }
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(damaged)?;
+        entry.read_to_end(&mut bytes).map_err(|error| damaged(&error))?;
         if contents.add(&name, &bytes)? {
             records(&bytes)?;
         }
@@ -174,7 +174,7 @@ pub(super) fn read(
     // The rest of the archive, the checksum of its compression, and the mark of the last encrypted chunk.
     let mut rest = [0; 4_096];
     loop {
-        match decoder.read(&mut rest).map_err(damaged)? {
+        match decoder.read(&mut rest).map_err(|error| damaged(&error))? {
             0 => break,
             size if rest.iter().take(size).all(|byte| *byte == 0) => {}
             _ => return Err(invalid("bytes follow its archive")),
@@ -183,7 +183,7 @@ pub(super) fn read(
     contents.finish()
 }
 
-fn damaged(error: io::Error) -> BackupError {
+fn damaged(error: &io::Error) -> BackupError {
     BackupError::File(format!("it is damaged or not complete: {error}"))
 }
 

@@ -14,7 +14,7 @@ use crate::clock::UnixMillis;
 use crate::holdings::{Holding, OTHER, holding_of};
 
 /// Values up to this size are in the digests.
-const DIGESTED: usize = 16 << 20;
+pub(super) const DIGESTED: usize = 16 << 20;
 
 /// To which deployment and capability keys belong.
 #[derive(Clone, Debug)]

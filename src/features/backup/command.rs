@@ -11,13 +11,15 @@ use super::config;
 use super::directory::{Directory, is_id};
 pub use super::error::BackupError;
 use super::job::blocking;
-pub use super::model::{Listed, Manifest};
+use super::keys::BackupKeys;
+pub use super::model::{Drill, Listed, Manifest};
 use super::record::Parser;
+pub use super::restore::{Restore, RestoreOptions, Restored};
 use super::service::BackupService;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::backup::BackupConfig;
-use crate::redis::Redis;
+use crate::redis::{Effect, Redis};
 use crate::telemetry::metrics::Metrics;
 
 /// The service for one command.
@@ -99,4 +101,45 @@ pub async fn verify(file: &Path, identities: &[Identity], bytes: Arc<AtomicU64>)
 pub fn compare(config: &Config, id: &str) -> Result<Option<String>, BackupError> {
     let directory = directory(config)?;
     directory.fault(&directory.get(id)?)
+}
+
+/// Prepares a restore: verifies the whole file, and writes nothing. A restore without a prefix is to that of the
+/// configuration.
+///
+/// # Errors
+/// [`BackupError::File`], [`BackupError::Target`].
+pub async fn restore(
+    redis: &Redis,
+    config: &Config,
+    file: &Path,
+    identities: Vec<Identity>,
+    options: RestoreOptions,
+) -> Result<(Restore, Manifest), BackupError> {
+    let owners = config::owners(config, "")?;
+    Restore::prepare(redis, owners, file, identities, options).await
+}
+
+/// Restores a backup to the empty server `scratch`, and compares every value.
+///
+/// # Errors
+/// [`BackupError::File`], [`BackupError::Drill`].
+pub async fn drill(
+    scratch: &Redis,
+    config: &Config,
+    file: &Path,
+    identities: Vec<Identity>,
+    shown: impl Fn(u64),
+) -> Result<Drill, BackupError> {
+    super::drill::drill(scratch, config::owners(config, "")?, file, identities, shown).await
+}
+
+/// Records a drill that has passed in the Redis of the service.
+///
+/// # Errors
+/// [`BackupError::Redis`].
+pub async fn record(redis: &Redis, drill: &Drill) -> Result<(), BackupError> {
+    let key = BackupKeys::new(redis.keys()).drill;
+    // Texts and integers always serialise.
+    let text = serde_json::to_string(drill).unwrap_or_default();
+    Ok(redis.query(redis::cmd("SET").arg(&key).arg(text), Effect::Write).await?)
 }

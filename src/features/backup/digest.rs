@@ -92,7 +92,9 @@ pub(super) fn of_stored(key: &[u8], value: &[u8]) -> Option<[u8; 32]> {
             for _ in 0..input.length()? {
                 // A node of a quicklist is one long member, or a listpack.
                 if kind == 18 && input.length()? == 2 {
-                    listpack(&input.string()?)?.iter().for_each(|member| digest.next(&[member]));
+                    for member in listpack(&input.string()?)? {
+                        digest.next(&[&member]);
+                    }
                 } else {
                     digest.next(&[&input.string()?]);
                 }
@@ -106,14 +108,18 @@ pub(super) fn of_stored(key: &[u8], value: &[u8]) -> Option<[u8; 32]> {
                 11 => intset(&input.string()?)?,
                 _ => listpack(&input.string()?)?,
             };
-            members.iter().for_each(|member| digest.member(&[member]));
+            for member in &members {
+                digest.member(&[member]);
+            }
             digest
         }
         4 | 16 => {
             let mut digest = ValueDigest::new(key, "hash");
             let pairs = if kind == 4 { input.strings(2)? } else { listpack(&input.string()?)? };
             let (pairs, []) = pairs.as_chunks::<2>() else { return None };
-            pairs.iter().for_each(|[field, value]| digest.member(&[field, value]));
+            for [field, value] in pairs {
+                digest.member(&[field, value]);
+            }
             digest
         }
         5 => {
@@ -137,6 +143,14 @@ pub(super) fn of_stored(key: &[u8], value: &[u8]) -> Option<[u8; 32]> {
         _ => return None,
     };
     input.0.is_empty().then(|| digest.finish())
+}
+
+/// The integer that is stored as a string, as text; `None` for any other value.
+pub(super) fn stored_integer(value: &[u8]) -> Option<String> {
+    let (&kind, rest) = value.split_first()?;
+    let mut input = Input(rest);
+    let text = String::from_utf8(input.string()?).ok()?;
+    (kind == 0 && input.0.is_empty() && text.parse::<u64>().is_ok()).then_some(text)
 }
 
 /// A number in text.

@@ -25,6 +25,7 @@ mod config;
 mod crc64;
 mod digest;
 mod directory;
+mod drill;
 mod error;
 mod job;
 mod keys;
@@ -33,8 +34,10 @@ mod metrics;
 mod model;
 mod rdb;
 mod record;
+mod restore;
 mod retention;
 mod routes;
+mod scripts;
 mod service;
 
 use std::sync::Arc;
@@ -60,7 +63,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/admin/backups/{id}/content", ADMIN).streaming().problems(&[CALLER, error::ONE]),
     ],
     problems: error::PROBLEMS,
-    scripts: &[],
+    scripts: scripts::SCRIPTS,
     section: None,
 };
 
