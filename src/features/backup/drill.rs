@@ -56,7 +56,7 @@ pub async fn drill(
     let file = file.to_owned();
     let reading = blocking(move || read_rounds(&file, &identities, 0, &sender));
     let compare = async move {
-        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+        let mut sums: BTreeMap<&'static str, Sum> = BTreeMap::new();
         let mut done = 0;
         while let Some(round) = rounds.recv().await {
             done += round.len() as u64;
@@ -65,7 +65,7 @@ pub async fn drill(
                 check(scratch, values).await?;
             }
             for Written { holding, digest, .. } in &written {
-                sums.entry(holding).or_default().add(digest);
+                sums.entry(*holding).or_default().add(digest);
             }
             shown(done);
         }
@@ -109,7 +109,7 @@ async fn write(
         }
     }
     for reply in scratch.query_all(&commands, Effect::Write).await? {
-        reply.map_err(|fault| BackupError::Drill(format!("Redis does not accept a value: {fault}")))?;
+        reply.map_err(|fault| BackupError::Drill(format!("Redis does not accept a value: {}", fault.with_causes())))?;
     }
     Ok(written)
 }

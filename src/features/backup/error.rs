@@ -57,7 +57,7 @@ pub enum BackupError {
     Drill(String),
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("could not reach Redis: {0}")]
+    #[error("{}", .0.with_causes())]
     Redis(#[from] RedisFault),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -337,7 +337,7 @@ pub(super) fn restore_command(record: &Record, version: u32, replaces: bool) -> 
 }
 
 fn is_busy(fault: &RedisFault) -> bool {
-    fault.to_string().contains("BUSYKEY")
+    fault.with_causes().contains("BUSYKEY")
 }
 
 /// Sends the records after the first `skipped` ones, in rounds.

@@ -33,7 +33,7 @@ const GONE: u64 = 60_000;
 /// How often a run reports progress.
 const REPORT: Duration = Duration::from_secs(5);
 /// How often a replica looks whether a backup is due.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(2);
 /// A scheduled backup that failed is tried again after this time, milliseconds.
 const AGAIN: u64 = 600_000;
 
