@@ -94,7 +94,7 @@ async fn a_node_without_data_does_not_replace_the_data_of_its_replicas() {
         assert!(said.contains("still name it as the master"), "{said}");
     }
     let returned = Node::start(port, sentinel, &[("FIRST", "yes")]);
-    // A replica that has lost its master for ten times as long is no candidate any more.
+    // A replica that has been without its master for ten times as long is no candidate.
     let _: String = group.sentinel.command(&["SENTINEL", "SET", MASTER, "down-after-milliseconds", "3000"]);
     returned.is_a("slave").await;
     assert_eq!(group.replica.command::<String>(&["GET", "kept"]), "1");
