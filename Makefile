@@ -73,8 +73,8 @@ book-check: ## Check for minutes that 16 clients and a killed Redis leave the or
 	cargo nextest run $(CARGO_FLAGS) --release --profile book-check --run-ignored only --test it \
 		-E 'test(/^orderbook::load::/)' --no-capture
 
-ha-check: ## Let a master with a replica fail for 20 minutes under load, and compare what is left with what callers were told (GTX_HA_CHECK_SEED)
-	GTX_HA_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile ha-check --test it -E 'test(/^availability::failover::no_/)' \
+ha-check: ## Let masters with replicas fail for 25 minutes under load, with Sentinel and in a cluster, and compare what is left with what callers were told (GTX_HA_CHECK_SEED)
+	GTX_HA_CHECK=long cargo nextest run $(CARGO_FLAGS) --release --profile ha-check --test it -E 'test(/^availability::failover::(cluster::)?no_/)' \
 		--no-capture
 
 attack: ## Attack the service for ten minutes as one client, and report its memory and another client's latency (GTX_ATTACK_ONLY)

@@ -2,11 +2,13 @@
 # Starts a data node of a group with Sentinel as what the Sentinels say it is:
 #   NODE=redis-2 SENTINELS="sentinel-1:26379 sentinel-2:26379 sentinel-3:26379" start_data_node.sh /data [options of redis-server]
 #
-# A node without data never becomes the master of a group that has replicas: they would delete their data to follow it. Such
-# a node waits until the Sentinels have named another master, and follows that one. FIRST=yes lets a node without data begin
-# a new group.
+# A node without data never becomes the master while a Sentinel that answers knows a replica: replicas would delete their data
+# to follow it. The node waits until the Sentinels have named another master, and follows that one.
 #
-# NODE is the name under which the others reach this node, PORT its port (6379), GROUP the name that the Sentinels know
+# A new group: start the Sentinels, which name the first node, and that node with FIRST=yes. Without an answer of a Sentinel,
+# only a node with data starts.
+#
+# NODE is this node's name, as the Sentinels and replicas use it, PORT its port (6379), GROUP the name that the Sentinels know
 # (gridtokenx), PATIENCE the seconds until the node gives up (60). The Sentinels' password, if any, is REDISCLI_AUTH.
 set -eu
 
@@ -23,7 +25,7 @@ has_data() {
     [ -s "$data/dump.rdb" ] || [ -n "$(find "$data/appendonlydir" -type f -size +0 2>/dev/null | head -n 1)" ]
 }
 
-# The reply of the first Sentinel that knows the group, one element a line.
+# The reply of the first Sentinel that has one, one element a line.
 ask() {
     for sentinel in $SENTINELS; do
         # redis-cli ends with 0 for an error reply as well.
@@ -57,14 +59,14 @@ while :; do
         start --replicaof "$master" "$@"
     elif has_data; then
         start "$@"
+    elif [ -z "$master" ]; then
+        say "has no data, and no Sentinel of $SENTINELS names a master"
+        exit 1
     elif [ "${FIRST:-}" = yes ] && [ -z "$(ask REPLICAS)" ]; then
         say "begins a new group without data"
         start "$@"
-    elif [ -z "$master" ]; then
-        say "has no data, and no Sentinel of $SENTINELS names a master; FIRST=yes begins a new group"
-        exit 1
     elif [ "$waited" -ge "$PATIENCE" ]; then
-        say "has no data, but the Sentinels still name it as the master: promote a replica, or restore the data"
+        say "has no data, but the Sentinels still name it as the master: promote a replica, restore the data, or begin a new group with FIRST=yes"
         exit 1
     fi
     say "has no data, and waits until the Sentinels name another master than this node"

@@ -128,12 +128,12 @@ impl Redis {
     ) -> Result<Value, RedisFault> {
         let timed = self.0.metrics.begin(packet);
         let result = self.write_and_wait(packet, key, replicas).await;
-        if result.as_ref().is_err_and(RedisFault::breaks_connection) {
-            // The lane finds out whether its connection is broken as well: then further writes are rejected at once.
-            let _ = self.query::<Value>(&redis::cmd("PING"), Effect::Read).await;
-        }
         let label = result.as_ref().map_or_else(|fault| fault.kind.label(), |_| "ok");
         timed.end(label, Instant::now());
+        if result.as_ref().is_err_and(RedisFault::breaks_connection) {
+            // The shared connection finds out whether it is broken as well: then further writes are rejected at once.
+            let _ = self.query::<Value>(&redis::cmd("PING"), Effect::Read).await;
+        }
         result
     }
 

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{MASTER, SHIPPED, SentinelGroup, eventually, free_port};
+use crate::support::{MASTER, RedisServer, SHIPPED, SentinelGroup, eventually, free_port};
 
 struct Node {
     child: Child,
@@ -58,16 +58,28 @@ impl Drop for Node {
     }
 }
 
-#[tokio::test]
-async fn a_node_without_data_begins_a_group_only_on_request() {
-    let sentinel = free_port();
-    let said = Node::start(free_port(), sentinel, &[]).refusal();
-    assert!(said.contains("no Sentinel of 127.0.0.1") && said.contains("FIRST=yes"), "{said}");
-    Node::start(free_port(), sentinel, &[("FIRST", "yes")]).is_a("master").await;
+/// A Sentinel that knows a master on this port, and no replica. It never replaces it.
+fn sentinel_of(master: u16) -> (RedisServer, u16) {
+    let port = free_port();
+    let file =
+        format!("sentinel monitor {MASTER} 127.0.0.1 {master} 1\nsentinel down-after-milliseconds {MASTER} 600000\n");
+    (RedisServer::with_file(&file, &["--sentinel", "--port", &port.to_string()]), port)
 }
 
 #[tokio::test]
-#[ignore = "a Sentinel whose patience was changed does not always start its failover in time"]
+async fn a_node_without_data_begins_a_group_only_on_request_and_with_a_sentinel() {
+    for variables in [&[][..], &[("FIRST", "yes")]] {
+        let said = Node::start(free_port(), free_port(), variables).refusal();
+        assert!(said.contains("no Sentinel of 127.0.0.1"), "{said}");
+    }
+    let port = free_port();
+    let (_sentinel, sentinel) = sentinel_of(port);
+    let said = Node::start(port, sentinel, &[("PATIENCE", "0")]).refusal();
+    assert!(said.contains("FIRST=yes"), "{said}");
+    Node::start(port, sentinel, &[("FIRST", "yes")]).is_a("master").await;
+}
+
+#[tokio::test]
 async fn a_node_without_data_does_not_replace_the_data_of_its_replicas() {
     let mut group = SentinelGroup::start().await;
     let port: u16 = group.master.command::<Vec<String>>(&["CONFIG", "GET", "port"])[1].parse().expect("a port");
@@ -82,7 +94,8 @@ async fn a_node_without_data_does_not_replace_the_data_of_its_replicas() {
         assert!(said.contains("still name it as the master"), "{said}");
     }
     let returned = Node::start(port, sentinel, &[("FIRST", "yes")]);
-    let _: String = group.sentinel.command(&["SENTINEL", "SET", MASTER, "down-after-milliseconds", "300"]);
+    // A replica that has been without its master for ten times as long is no candidate.
+    let _: String = group.sentinel.command(&["SENTINEL", "SET", MASTER, "down-after-milliseconds", "3000"]);
     returned.is_a("slave").await;
     assert_eq!(group.replica.command::<String>(&["GET", "kept"]), "1");
     eventually("the former master follows", async || {

@@ -24,7 +24,9 @@ impl SentinelGroup {
         );
         let sentinel = RedisServer::with_file(&file, &["--sentinel", "--port", &port.to_string()]);
         // A Sentinel polls every ten seconds by default, which is too slow for a test.
-        for period in ["INFO-PERIOD", "PING-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD"] {
+        // Its PING-PERIOD stays: a replica is a candidate only while its last INFO is younger than five of them, and a Sentinel
+        // sends INFO once a second while the master is away.
+        for period in ["INFO-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD"] {
             let _: String = sentinel.command(&["SENTINEL", "DEBUG", period, "100"]);
         }
         let group = Self { master, replica, sentinel, port };

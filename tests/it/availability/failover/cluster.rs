@@ -1,7 +1,7 @@
 //! Masters of a cluster fail, are replaced by hand, and lose slots to another one, all under load.
 
-use super::{is_long, open_book, random, round};
-use crate::support::{Cluster, RedisServer, TestApp, eventually};
+use super::{has, in_sync, is_long, open_book, random, round};
+use crate::support::{Cluster, TestApp, eventually};
 
 /// The slots that are moved from one master to another.
 const MOVED_SLOTS: i64 = 500;
@@ -32,17 +32,6 @@ async fn no_write_that_a_replica_had_is_lost_when_the_masters_of_a_cluster_chang
 
 fn swap_roles(cluster: &mut Cluster, shard: usize) {
     std::mem::swap(&mut cluster.nodes[shard], &mut cluster.replicas[shard]);
-}
-
-fn has(node: &RedisServer, text: &str) -> bool {
-    node.try_command::<String>(&["INFO", "replication"]).is_ok_and(|info| info.contains(text))
-}
-
-async fn in_sync(master: &RedisServer, replica: &RedisServer) {
-    eventually("the former master follows", async || {
-        has(replica, "master_link_status:up") && has(master, "connected_slaves:1")
-    })
-    .await;
 }
 
 /// The replica takes over while its master is well.
