@@ -205,14 +205,6 @@ impl Link {
         });
     }
 
-    /// Replaces the connection, if there is one.
-    pub(super) fn leave(&self) {
-        let current = if let LinkState::Up(live) = &*self.state.borrow() { Some(live.clone()) } else { None };
-        if let Some(live) = current {
-            self.mark_broken(&live);
-        }
-    }
-
     /// Keeps the lane connected until `stop`.
     pub(super) async fn maintain(&self, redis: &Redis, lane: usize, stop: CancellationToken) {
         let mut backoff = redis.0.limits.backoff;

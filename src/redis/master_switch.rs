@@ -51,16 +51,10 @@ impl Redis {
             let text = String::from_utf8_lossy(message.get_payload_bytes());
             if text.split(' ').next() == Some(name) {
                 tracing::info!(redis = self.servers(), switch = %text, "a Sentinel names a new master");
-                self.leave_connections();
+                // A dedicated connection in use goes on: its server refuses further writes once it is a replica.
+                self.0.private_pool.manager().leave();
             }
         }
         Ok(())
-    }
-
-    /// Replaces all connections. Commands that still use one receive their replies or time out.
-    fn leave_connections(&self) {
-        std::iter::once(&self.0.shared).chain(&self.0.lanes).for_each(super::Link::leave);
-        // One in use goes on: its server refuses further writes once it is a replica.
-        let _ = self.0.private_pool.retain(|_, _| false);
     }
 }

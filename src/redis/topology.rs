@@ -1,6 +1,6 @@
 //! Makes connections from the configuration: to a single server, a master found by Sentinels, or a cluster.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -43,6 +43,8 @@ struct Inner {
     /// The name under which the Sentinels know the master.
     sentinel_master: String,
     connect_timeout: Duration,
+    /// The parent of the tokens of all connections to the present master.
+    present: SyncMutex<CancellationToken>,
 }
 
 enum Target {
@@ -104,7 +106,8 @@ impl Connector {
             }
         };
         let sentinel_master = endpoint.sentinel_master.clone();
-        Ok(Self(Arc::new(Inner { target, addresses, sentinel_master, connect_timeout })))
+        let present = SyncMutex::default();
+        Ok(Self(Arc::new(Inner { target, addresses, sentinel_master, connect_timeout, present })))
     }
 
     /// The total time that making one connection may take.
@@ -119,6 +122,11 @@ impl Connector {
     /// The name of the master, and the Sentinels that know it; `None` without Sentinels.
     pub(super) fn sentinels(&self) -> Option<(&str, &[ConnectionInfo])> {
         matches!(self.0.target, Target::Sentinel(_)).then_some((&self.0.sentinel_master, &self.0.addresses))
+    }
+
+    /// Announces the end of all connections, and of those that are being made: their server may be a former master.
+    pub(super) fn leave(&self) {
+        std::mem::take(&mut *self.0.present.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
     }
 
     /// Opens a separate connection for subscriptions.
@@ -161,7 +169,8 @@ impl Manager for Connector {
     type Error = RedisError;
 
     async fn create(&self) -> Result<Established, RedisError> {
-        let lost = CancellationToken::new();
+        // Before the address is asked for, which may be that of a former master when the connection exists.
+        let lost = self.0.present.lock().unwrap_or_else(PoisonError::into_inner).child_token();
         let announce = lost.clone();
         let on_push = move |push: PushInfo| -> Result<(), RedisError> {
             if push.kind == PushKind::Disconnection {
@@ -185,6 +194,9 @@ impl Manager for Connector {
             // A cluster connection reconnects to its nodes itself, so it is never announced as lost.
             Target::Cluster(client) => Channel::Cluster(client.get_async_connection().await?),
         };
+        if lost.is_cancelled() {
+            return Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into());
+        }
         Ok(Established { channel, lost })
     }
 

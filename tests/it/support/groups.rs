@@ -13,21 +13,23 @@ pub struct SentinelGroup {
 }
 
 impl SentinelGroup {
-    /// A master, its replica and one Sentinel with a quorum of 1, which replaces a master that is silent for 300 ms.
+    /// A master, its replica and one Sentinel with a quorum of 1, which replaces a master that is silent for a second: for four
+    /// pings, so that a busy machine does not look like a fault.
     pub async fn start() -> Self {
         let (master_port, port) = (free_port(), free_port());
         let (master, replica) = replicated(master_port).await;
         let file = format!(
             "sentinel monitor {MASTER} 127.0.0.1 {master_port} 1\n\
-             sentinel down-after-milliseconds {MASTER} 300\n\
+             sentinel down-after-milliseconds {MASTER} 1000\n\
              sentinel failover-timeout {MASTER} 3000\n"
         );
         let sentinel = RedisServer::with_file(&file, &["--sentinel", "--port", &port.to_string()]);
-        // A Sentinel polls every ten seconds by default, which is too slow for a test.
-        // Its PING-PERIOD stays: a replica is a candidate only while its last INFO is younger than five of them, and a Sentinel
-        // sends INFO once a second while the master is away.
-        for period in ["INFO-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD"] {
-            let _: String = sentinel.command(&["SENTINEL", "DEBUG", period, "100"]);
+        // A Sentinel polls every ten seconds by default, which is too slow for a test. A replica is a candidate only while its last
+        // INFO is younger than five times PING-PERIOD, and a Sentinel sends INFO once a second while the master is away.
+        for (period, ms) in
+            [("INFO-PERIOD", "100"), ("PING-PERIOD", "250"), ("PUBLISH-PERIOD", "100"), ("ASK-PERIOD", "100")]
+        {
+            let _: String = sentinel.command(&["SENTINEL", "DEBUG", period, ms]);
         }
         let group = Self { master, replica, sentinel, port };
         eventually("the Sentinel knows the replica", async || {

@@ -34,8 +34,9 @@ enum Fault {
 
 const FAULTS: [Fault; 3] = [Fault::Killed, Fault::Frozen, Fault::Moved];
 
-/// The durable writes that succeed before the fault, and as many after it.
+/// The durable writes and leases that succeed before the fault, and as many after it.
 const WRITES: u64 = 100;
+const LEASES: usize = 5;
 const LONG: Duration = Duration::from_secs(20 * 60);
 
 #[tokio::test]
@@ -133,7 +134,6 @@ async fn round(app: &TestApp, fault: &str, first: u64, happen: impl AsyncFnOnce(
     wrong.extend(conflicts(&record.leases));
     assert!(wrong.is_empty(), "{fault}: {wrong:#?}");
     assert_eq!(counter(app).await - counted, record.increments, "{fault}: every increment was made once");
-    assert!(record.leases.len() > 10, "the lock was hardly used");
     load.numbers.load(Ordering::Relaxed)
 }
 
@@ -161,9 +161,11 @@ async fn counter(app: &TestApp) -> u64 {
     if reply.is(404) { 0 } else { reply.expect(200).json().as_u64().expect("a number") }
 }
 
+/// Waits until durable writes and leases succeed.
 async fn writes(load: &Load<'_>) {
-    let before = load.made.load(Ordering::Relaxed);
-    eventually("writes succeed", async || load.made.load(Ordering::Relaxed) >= before + WRITES).await;
+    let made = || load.made.load(Ordering::Relaxed);
+    let (writes, leases) = (made() + WRITES, load.record().leases.len() + LEASES);
+    eventually("writes and leases succeed", async || made() >= writes && load.record().leases.len() >= leases).await;
 }
 
 /// Lets the master fail until the replica is the master, and brings the former one back.
@@ -178,11 +180,12 @@ async fn fail(group: &mut SentinelGroup, fault: Fault) {
             .await;
         }
     }
-    // A master that came back earlier, without its data, would be found again.
+    // A master that came back earlier, without its data, would be found again: a Sentinel that already answers with the replica's
+    // address lists the master under its former one until the failover ends.
     let port = &group.replica.command::<Vec<String>>(&["CONFIG", "GET", "port"])[1];
-    eventually("the Sentinel names the replica", async || {
-        let named = group.sentinel.command::<Vec<String>>(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "gridtokenx"]);
-        named.get(1) == Some(port) && has(&group.replica, "role:master")
+    eventually("the Sentinel has the replica as the master", async || {
+        let fields = group.sentinel.command::<Vec<String>>(&["SENTINEL", "MASTER", "gridtokenx"]);
+        fields.chunks(2).any(|field| field[0] == "port" && field[1] == *port) && has(&group.replica, "role:master")
     })
     .await;
     match fault {
