@@ -5,7 +5,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check ha-check attack bench instructions openapi demo agent example image-check dashboards fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check ha-check attack bench instructions openapi demo demo-warming agent example image-check dashboards fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ test: ## Install what the tests need and run all of them
 	cargo nextest run $(CARGO_FLAGS) --profile ci
 	# The features again, with the Redis configuration and the ACL user that are shipped.
 	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \
-		-E 'test(/^(archive|cache|epoch|fencing|health|hosts|idempotency|json|locks|operations::(alerts|inspect|metrics)|orderbook|pubsub|ratelimit|streams|timeseries|trades)/)'
+		-E 'test(/^(archive|cache|epoch|fencing|health|hosts|idempotency|json|locks|operations::(alerts|inspect|metrics)|orderbook|pubsub|ratelimit|streams|timeseries|trades|warming)/)'
 
 test-modules: ## Run the tests that need a Redis with modules (GTX_TEST_MODULE_REDIS_URL)
 	@scripts/setup_tests.sh
@@ -92,6 +92,11 @@ openapi: ## Write openapi/openapi.json from the source
 
 demo: ## Fill the running service with simulated data (ARGS=--live), or load readings (ARGS="--file readings.csv")
 	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- demo $(ARGS)
+
+demo-warming: ## Warm 10,000 profiles of a private PostgreSQL, and show the hit rates before and after
+	@scripts/setup_tests.sh redis postgres
+	cargo build $(CARGO_FLAGS) --release --bin gridtokenx-redis
+	python3 scripts/demo_warming.py --binary "$(TARGET_DIR)/release/gridtokenx-redis"
 
 agent: ## Send the metrics of this machine to the running service (ARGS="--host web-1")
 	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- agent $(or $(ARGS),--host $(shell uname -n))

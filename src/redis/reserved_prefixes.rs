@@ -9,9 +9,11 @@ const OTHERS: &str = "others";
 /// above.
 const OWNERS: &[(&str, &str)] = &[
     ("alerts:", INTERNAL),
+    ("audit:", INTERNAL),
     ("blockchain_config:", "json"),
     ("cache:", INTERNAL),
     ("candles:", INTERNAL),
+    ("custody:", INTERNAL),
     ("energy:", "timeseries"),
     ("form_data:", "json"),
     ("gridtokenx:", OTHERS),
@@ -44,6 +46,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("ts:", INTERNAL),
     ("user_activity:", "json"),
     ("user_preferences:", "json"),
+    ("warming:", INTERNAL),
 ];
 
 /// A name prefix of another owner that keys under `prefix` could collide with, if there is one.

@@ -1,5 +1,9 @@
 //! The window of trades: every minute by price and side.
 
+mod crashes;
+mod encryption;
+mod files;
+mod import;
 mod windows;
 
 use serde_json::{Value, json};
