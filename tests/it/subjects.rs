@@ -125,17 +125,17 @@ async fn an_erased_person_leaves_nothing_but_what_is_kept_for_a_stated_reason() 
     let done = completed(&app, &id).await;
     let left = hits(&app.redis());
     assert!(kept(&left), "{left:?}: {done}");
-    let rooms = &done["receipt"]["rooms"];
-    for room in ["cache", "json", "timeseries", "ratelimit", "locks", "pubsub", "idempotency"] {
-        let counts = &rooms[room];
+    let capabilities = &done["receipt"]["capabilities"];
+    for capability in ["cache", "json", "timeseries", "ratelimit", "locks", "pubsub", "idempotency"] {
+        let counts = &capabilities[capability];
         assert!(
             counts["erased"].as_u64() >= Some(1) && counts["kept"] == 0 && counts["waiting"] == 0,
-            "{room}: {done}"
+            "{capability}: {done}"
         );
-        assert!(counted["receipt"]["rooms"][room]["found"].as_u64() >= Some(1), "{room}: {counted}");
+        assert!(counted["receipt"]["capabilities"][capability]["found"].as_u64() >= Some(1), "{capability}: {counted}");
     }
-    assert!(rooms["orderbook"]["kept"].as_u64() >= Some(1), "{done}");
-    assert!(rooms["orderbook"]["reason"].as_str().is_some_and(|reason| reason.contains("law")), "{done}");
+    assert!(capabilities["orderbook"]["kept"].as_u64() >= Some(1), "{done}");
+    assert!(capabilities["orderbook"]["reason"].as_str().is_some_and(|reason| reason.contains("law")), "{done}");
     // Others keep their data.
     app.get("/cache/user:profile:person-0b5e-other").await.expect(200);
     app.get("/json/claims:2").await.expect(200);
@@ -200,9 +200,9 @@ async fn an_export_has_everything_and_a_last_line() {
     let reply = app.post(&format!("/admin/subjects/{PERSON}/export"), json!({ "aliases": ids() })).await.expect(200);
     assert_eq!(reply.header("content-type"), Some(NDJSON.1));
     let lines: Vec<Value> = reply.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(lines.last().map(|line| &line["room"]), Some(&json!("end")), "{}", reply.text());
-    for room in ["cache", "json", "timeseries", "ratelimit", "locks", "pubsub", "orderbook", "idempotency"] {
-        assert!(lines.iter().any(|line| line["room"] == room), "{room}: {}", reply.text());
+    assert_eq!(lines.last().map(|line| &line["capability"]), Some(&json!("end")), "{}", reply.text());
+    for capability in ["cache", "json", "timeseries", "ratelimit", "locks", "pubsub", "orderbook", "idempotency"] {
+        assert!(lines.iter().any(|line| line["capability"] == capability), "{capability}: {}", reply.text());
     }
     let notes = lines.iter().find(|line| line["key"] == format!("json:notes:{PERSON}")).expect("the document");
     assert!(notes["value"].as_str().is_some_and(|text| text.contains("\"text\":\"a\"")), "{notes}");

@@ -48,7 +48,7 @@ impl SubjectService {
             let see = json!({ "series": series, "see": "GET /timeseries/{key}/export" });
             send(
                 sender,
-                ExportLine { room: "timeseries".into(), key: series.clone(), kind: "series".into(), value: see },
+                ExportLine { capability: "timeseries".into(), key: series.clone(), kind: "series".into(), value: see },
             )
             .await?;
         }
@@ -57,17 +57,18 @@ impl SubjectService {
             let mut sweep = Sweep::new(redis, &matcher, Mode::Look);
             while let Some(matches) = sweep.next().await? {
                 // The samples of a series are exported by its own route.
-                for Match { room, key, kind, members } in matches.into_iter().filter(|found| found.room != "timeseries")
+                for Match { capability, key, kind, members } in
+                    matches.into_iter().filter(|found| found.capability != "timeseries")
                 {
                     let is_whole = members.is_empty() || kind == "string";
                     let value = if is_whole { content(redis, &key, &kind).await? } else { json!(members) };
                     count += 1;
-                    send(sender, ExportLine { room: room.to_owned(), key, kind, value }).await?;
+                    send(sender, ExportLine { capability: capability.to_owned(), key, kind, value }).await?;
                 }
             }
         }
         let end = json!({ "items": count });
-        send(sender, ExportLine { room: "end".into(), key: String::new(), kind: String::new(), value: end }).await
+        send(sender, ExportLine { capability: "end".into(), key: String::new(), kind: String::new(), value: end }).await
     }
 }
 

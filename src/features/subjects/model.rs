@@ -81,7 +81,7 @@ pub(super) struct Receipt {
     pub completed: Option<UnixMillis>,
     /// By capability.
     #[schema(value_type = std::collections::BTreeMap<String, super::sweep::Counts>)]
-    pub rooms: Found,
+    pub capabilities: Found,
     /// What disappears later, or is elsewhere.
     pub remains: Vec<String>,
 }
@@ -99,7 +99,7 @@ pub(super) struct Erasure {
 pub(super) struct ExportLine {
     /// The capability; `end` in the last line.
     #[schema(example = "json")]
-    pub room: String,
+    pub capability: String,
     pub key: String,
     /// The type of the key in Redis.
     #[serde(rename = "type")]

@@ -25,7 +25,7 @@ pub(super) struct SubjectRoutes {
 
 /// Export everything that contains an id of a person.
 ///
-/// Each line is a key, or the members of a key that contain an id. The last line has the room `end`: without it the export is
+/// Each line is a key, or the members of a key that contain an id. The last line has the capability `end`: without it the export is
 /// incomplete. Samples of series are exported by `GET /timeseries/{key}/export`; encrypted values stay encrypted.
 #[utoipa::path(post, path = "/admin/subjects/{id}/export", tag = "subjects", operation_id = "export_subject",
     params(SubjectPath), request_body = ExportRequest,

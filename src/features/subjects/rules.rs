@@ -31,7 +31,7 @@ pub(super) enum Content {
 pub(super) struct Rule {
     start: &'static str,
     /// The capability, as receipts name it.
-    pub room: &'static str,
+    pub capability: &'static str,
     pub named: Named,
     pub content: Content,
 }
@@ -39,8 +39,8 @@ pub(super) struct Rule {
 const LAW: &str = "orders, trades and settlement are kept by law";
 const LOG: &str = "event streams cannot be edited; their events leave with their retention";
 
-const fn rule(start: &'static str, room: &'static str, named: Named, content: Content) -> Rule {
-    Rule { start, room, named, content }
+const fn rule(start: &'static str, capability: &'static str, named: Named, content: Content) -> Rule {
+    Rule { start, capability, named, content }
 }
 
 /// The first match counts. Keys without a rule belong to other programs, and are not touched.

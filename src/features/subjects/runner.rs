@@ -87,7 +87,7 @@ impl SubjectService {
         let matcher = self.matcher(&job.ids).await?;
         let is_dry = job.erasure.receipt.dry_run;
         let erased = self.sweep(&matcher, if is_dry { Mode::Look } else { Mode::Erase }).await?;
-        add(&mut job.erasure.receipt.rooms, erased);
+        add(&mut job.erasure.receipt.capabilities, erased);
         let left = if is_dry { Found::new() } else { self.sweep(&matcher, Mode::Look).await? };
         let receipt = &mut job.erasure.receipt;
         settle(receipt, &left);
@@ -116,13 +116,13 @@ impl SubjectService {
 }
 
 /// Adds what a walk has found. What is kept or waits is found by every walk.
-fn add(rooms: &mut Found, found: Found) {
-    for counts in rooms.values_mut() {
+fn add(capabilities: &mut Found, found: Found) {
+    for counts in capabilities.values_mut() {
         counts.found -= counts.kept + counts.waiting;
         (counts.kept, counts.waiting) = (0, 0);
     }
-    for (room, counts) in found {
-        let known: &mut Counts = rooms.entry(room).or_default();
+    for (capability, counts) in found {
+        let known: &mut Counts = capabilities.entry(capability).or_default();
         known.found += counts.found;
         known.erased += counts.erased;
         known.kept += counts.kept;

@@ -101,7 +101,7 @@ impl SubjectService {
             status: Status::Running,
             requested: self.clock.now(),
             completed: None,
-            rooms: Found::new(),
+            capabilities: Found::new(),
             remains: Vec::new(),
         };
         let erasure = Erasure { receipt, signed: None };

@@ -48,7 +48,7 @@ pub(super) enum Mode {
 /// What a sweep has found.
 #[derive(Debug)]
 pub(super) struct Match {
-    pub room: &'static str,
+    pub capability: &'static str,
     pub key: String,
     /// The type of the key in Redis.
     pub kind: String,
@@ -112,10 +112,10 @@ impl<'a> Sweep<'a> {
             None if self.is_cached(name).await? => &CACHED,
             None => return Ok(None),
         };
-        let room = rule.room;
+        let capability = rule.capability;
         if rule.named != Named::Ignore && self.matcher.names(name) {
             self.act_on_key(rule, &key, name).await?;
-            return Ok(Some(Match { room, key, kind, members: Vec::new() }));
+            return Ok(Some(Match { capability, key, kind, members: Vec::new() }));
         }
         if rule.content == Content::Ignore {
             return Ok(None);
@@ -125,7 +125,7 @@ impl<'a> Sweep<'a> {
             return Ok(None);
         }
         self.act_on_members(rule, &key, &kind, &members).await?;
-        Ok(Some(Match { room, key, kind, members }))
+        Ok(Some(Match { capability, key, kind, members }))
     }
 
     /// Whether the list of cached values has the name.
@@ -279,7 +279,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn counts(&mut self, rule: &Rule) -> &mut Counts {
-        self.found.entry(rule.room.to_owned()).or_default()
+        self.found.entry(rule.capability.to_owned()).or_default()
     }
 }
 
