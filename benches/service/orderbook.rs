@@ -30,6 +30,8 @@ const COMMANDS: u32 = 60_000;
 /// The numbers of orders that redis-benchmark places: few repetitions.
 const RANGE: u32 = 1_000_000_000;
 const STEADY: Rate = Rate { per_second: 10_000, connections: 32 };
+/// The owners of the orders of a connection at that rate.
+const OWNERS: u32 = 32;
 /// Connections that report trades, requests of each, and trades of a request.
 const REPORTERS: u32 = 8;
 const REPORTS: u32 = 5;
@@ -112,9 +114,10 @@ fn places(bench: &Bench, service: &Service, report: &mut Report) {
     let rounds: Vec<Vec<f64>> = (0..ROUNDS)
         .map(|round| {
             let place = |connection| -> SendRequest<'_> {
-                let (mut client, body) = (service.client(), &placing);
+                let mut client = service.client();
                 Box::new(move |request| {
-                    let body = body.replace(RANDOM, &format!("{round}-{connection}-{request}"));
+                    let owner = format!("owner-{connection}-{}", request % OWNERS);
+                    let body = order(&format!("{round}-{connection}-{request}"), &owner, 999);
                     client.send("POST", ORDERS, JSON, body.as_bytes()).expect_success("an order");
                 })
             };

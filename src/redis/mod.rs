@@ -57,6 +57,8 @@ pub use link::enter_lane;
 pub use listener::{ListenerChange, News};
 pub use persistence::{AppendOnlyState, NodePersistence, SnapshotState};
 pub use report::RoleReport;
+#[cfg(test)]
+pub use reserved_prefixes::own_prefixes;
 pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;

@@ -55,6 +55,12 @@ pub fn owned_elsewhere(prefix: &str, capability: &str) -> Option<&'static str> {
     OWNERS.iter().find(|(owned, owner)| *owner != capability && overlaps(owned)).map(|(owned, _)| *owned)
 }
 
+/// The prefixes of this service's capabilities.
+#[cfg(test)]
+pub fn own_prefixes() -> impl Iterator<Item = &'static str> {
+    OWNERS.iter().filter(|(_, owner)| *owner != OTHERS).map(|(prefix, _)| *prefix)
+}
+
 #[cfg(test)]
 mod tests {
     use super::owned_elsewhere;

@@ -50,6 +50,7 @@ const RULES: &[Rule] = &[
     rule("cache:{index}", "cache", Named::Ignore, Content::Remove),
     rule("cache:", "cache", Named::Erase, Content::Remove),
     rule("custody:", "custody", Named::Ignore, Content::Ignore),
+    rule("gtx:", "redis", Named::Ignore, Content::Ignore),
     rule("idempotency:", "idempotency", Named::Erase, Content::Remove),
     rule("inspect:", "inspect", Named::Ignore, Content::Remove),
     rule("json:", "json", Named::Erase, Content::Document),
@@ -80,6 +81,7 @@ const RULES: &[Rule] = &[
     rule("ts:", "timeseries", Named::Erase, Content::Ignore),
     rule("user:profile:", "cache", Named::Erase, Content::Remove),
     rule("user:wallet:", "cache", Named::Erase, Content::Remove),
+    rule("warming:", "warming", Named::Erase, Content::Remove),
 ];
 
 /// The rule of a cached value under a name of its writer's choice.
@@ -88,4 +90,16 @@ pub(super) const CACHED: Rule = rule("", "cache", Named::Erase, Content::Remove)
 /// The rule of a key; `name` has no configured prefix.
 pub(super) fn rule_of(name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| name.starts_with(rule.start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rule_of;
+    use crate::redis::own_prefixes;
+
+    #[test]
+    fn every_prefix_of_the_service_has_a_rule() {
+        let missing: Vec<&str> = own_prefixes().filter(|prefix| rule_of(prefix).is_none()).collect();
+        assert!(missing.is_empty(), "an erasure would not find ids in {missing:?}");
+    }
 }

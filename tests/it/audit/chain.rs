@@ -30,7 +30,9 @@ fn delete(redis: &RedisServer, seqs: std::ops::RangeInclusive<usize>) {
 /// Replaces all entries.
 fn replace(redis: &RedisServer, entries: &[Stored]) {
     let _: i64 = redis.command(&["DEL", LOG]);
-    entries.iter().for_each(|entry| put_back(redis, entry));
+    for entry in entries {
+        put_back(redis, entry);
+    }
 }
 
 #[tokio::test]
@@ -60,29 +62,25 @@ async fn four_replicas_that_record_a_thousand_entries_each_produce_one_chain() {
     assert!(metrics.contains("audit_entries_total{class=\"event\"} 1000"), "{metrics}");
 }
 
-#[tokio::test]
-async fn each_kind_of_tampering_is_found_and_named() {
-    let key = KeyFile::new();
-    let app = with_entries(&key, 20).await;
-    let redis = app.redis();
-    let whole = stored(&redis);
-    let breaks = |expected: &str| assert_eq!(key.verify(&redis, &[]), (1, format!("broken at entry {expected}\n")));
+/// Removes, edits and moves entries of a log of 20, and expects the first one that is wrong to be named.
+fn tamper(redis: &RedisServer, key: &KeyFile, whole: &[Stored]) {
+    let breaks = |expected: &str| assert_eq!(key.verify(redis, &[]), (1, format!("broken at entry {expected}\n")));
 
-    delete(&redis, 7..=7);
+    delete(redis, 7..=7);
     breaks("7: gap");
-    replace(&redis, &whole);
-    delete(&redis, 11..=20);
+    replace(redis, whole);
+    delete(redis, 11..=20);
     breaks("11: gap");
     let _: i64 = redis.command(&["DEL", LOG]);
     breaks("1: gap");
-    replace(&redis, &whole);
-    assert_eq!(key.verify(&redis, &[]).0, 0);
+    replace(redis, whole);
+    assert_eq!(key.verify(redis, &[]).0, 0);
 
     let edit = |at: usize, field: &str, from: &str, to: &str| {
-        let mut edited = whole.clone();
+        let mut edited = whole.to_vec();
         let text = edited[at].1.get_mut(field).expect("the field");
         *text = text.replace(from, to);
-        replace(&redis, &edited);
+        replace(redis, &edited);
     };
     edit(7, "e", "test.event", "test.party");
     breaks("8: hash");
@@ -91,14 +89,20 @@ async fn each_kind_of_tampering_is_found_and_named() {
     edit(19, "h", &whole[19].1["h"], &whole[18].1["h"]);
     breaks("20: hash");
     // Entries of the same log, in another order.
-    let mut moved = whole.clone();
+    let mut moved = whole.to_vec();
     (moved[7].1, moved[8].1) = (whole[8].1.clone(), whole[7].1.clone());
-    replace(&redis, &moved);
+    replace(redis, &moved);
     breaks("8: hash");
+}
+
+#[tokio::test]
+async fn each_kind_of_tampering_is_found_and_named() {
+    let key = KeyFile::new();
+    let app = with_entries(&key, 20).await;
+    let whole = stored(&app.redis());
+    tamper(&app.redis(), &key, &whole);
     // Another chain with the same key continues this one.
-    let other = RedisServer::start();
-    drop(redis);
-    let copy = key.builder().on(other).spawn().await;
+    let copy = key.builder().on(RedisServer::start()).spawn().await;
     eventually("the start is recorded", async || !entries(&copy.redis()).is_empty()).await;
     copy.clock().advance(std::time::Duration::from_secs(1));
     note(&copy, 19);
