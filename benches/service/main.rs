@@ -27,6 +27,7 @@ mod socket;
 mod start;
 mod streams;
 mod timeseries;
+mod warming;
 mod wrk;
 
 use peers::Bench;
@@ -59,6 +60,7 @@ const PARTS: &[(&str, Part)] = &[
     ("pubsub", pubsub::run),
     ("orderbook", orderbook::run),
     ("streams", streams::run),
+    ("warming", warming::run),
     ("start", start::run),
 ];
 

@@ -12,16 +12,20 @@ use crate::clock::UnixMillis;
 #[schema(as = RedisSnapshots)]
 pub struct SnapshotState {
     /// When the last one was saved, Unix milliseconds; a server that starts counts as saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_save: Option<UnixMillis>,
     /// Whether the last one could be saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_ok: Option<bool>,
     /// How long the last one took, seconds; absent if none was saved since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seconds: Option<u64>,
     pub is_running: bool,
     /// Changes that no snapshot has.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub changes_since: Option<u64>,
     /// Memory that was copied while the last one was saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub copied_bytes: Option<u64>,
 }
 
@@ -31,17 +35,22 @@ pub struct SnapshotState {
 pub struct AppendOnlyState {
     pub is_enabled: bool,
     /// Whether the last write to it succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_write_ok: Option<bool>,
     /// Whether the last rewrite succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rewrite_ok: Option<bool>,
     /// How long the last rewrite took, seconds; absent if there was none since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rewrite_seconds: Option<u64>,
     pub is_rewriting: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Its size after the last rewrite.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub base_bytes: Option<u64>,
     /// How often a write waited for the disk because a sync took longer than a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delayed_syncs: Option<u64>,
 }
 

@@ -53,6 +53,10 @@ async fn plant(app: &TestApp) -> String {
     let order = json!({ "order_id": "o-1", "owner": PERSON, "side": "buy", "price": "1.00", "quantity": "1" });
     app.post("/orderbooks/GRID/orders", order).await.expect(201);
     app.post("/admin/redis/inventory", json!({})).await.expect(202);
+    eventually("the inventory is complete", async || {
+        app.get("/admin/redis/inventory").await.json()["status"] == "done"
+    })
+    .await;
     held["token"].as_str().expect("a token").to_owned()
 }
 

@@ -108,10 +108,10 @@ impl From<StoredEntry> for Item {
 #[into_params(parameter_in = Query)]
 pub(super) struct EntriesQuery {
     /// Only entries from this time: Unix milliseconds, RFC 3339, a date, or relative such as `-24h`.
-    #[param(value_type = Option<String>, example = "-24h")]
+    #[param(inline, example = "-24h")]
     pub from: Option<QueryTime>,
     /// Only entries before this time.
-    #[param(value_type = Option<String>, example = "now")]
+    #[param(inline, example = "now")]
     pub to: Option<QueryTime>,
     /// Only entries of this credential.
     pub actor: Option<String>,

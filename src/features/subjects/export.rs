@@ -56,9 +56,9 @@ impl SubjectService {
         for redis in self.roles.distinct() {
             let mut sweep = Sweep::new(redis, &matcher, Mode::Look);
             while let Some(matches) = sweep.next().await? {
-                // The samples of a series are exported by its own route.
+                // The samples of a series are exported by its own route; an inventory lists keys of other persons as well.
                 for Match { capability, key, kind, members } in
-                    matches.into_iter().filter(|found| found.capability != "timeseries")
+                    matches.into_iter().filter(|found| !matches!(found.capability, "timeseries" | "inspect"))
                 {
                     let is_whole = members.is_empty() || kind == "string";
                     let value = if is_whole { content(redis, &key, &kind).await? } else { json!(members) };
@@ -91,7 +91,10 @@ async fn content(redis: &Redis, key: &str, kind: &str) -> Result<Value, RedisFau
             let fields: HashMap<String, Vec<u8>> = read(redis, &command("HGETALL")).await?;
             fields.into_iter().map(|(name, value)| (name, text(value))).collect()
         }
-        "zset" => texts(read(redis, command("ZRANGE").arg(0).arg(-1).arg("WITHSCORES")).await?),
+        "zset" => {
+            let members: Vec<(Vec<u8>, f64)> = read(redis, command("ZRANGE").arg(0).arg(-1).arg("WITHSCORES")).await?;
+            members.into_iter().map(|(member, score)| json!({ "member": text(member), "score": score })).collect()
+        }
         "set" => texts(read(redis, &command("SMEMBERS")).await?),
         "list" => texts(read(redis, command("LRANGE").arg(0).arg(-1)).await?),
         "stream" => {

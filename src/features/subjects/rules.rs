@@ -68,7 +68,7 @@ const RULES: &[Rule] = &[
     rule("candles:", "trades", Named::Ignore, Content::Ignore),
     rule("streams:", "streams", Named::Erase, Content::Keep(LOG)),
     rule("tape:", "trades", Named::Ignore, Content::Keep(LAW)),
-    rule("trades_window:", "archive", Named::Ignore, Content::Ignore),
+    rule("trades_window", "archive", Named::Ignore, Content::Ignore),
     rule("orderbook", "orderbook", Named::Keep(LAW), Content::Keep(LAW)),
     rule("pubsub:", "pubsub", Named::Erase, Content::Keep("messages to several receivers leave with their history")),
     rule("rate_limit:", "ratelimit", Named::Erase, Content::Remove),

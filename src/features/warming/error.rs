@@ -21,6 +21,8 @@ problems! { PROBLEMS:
         "The value is not in the cache, and its source did not give it. What is cached stays. Try again later.";
     TASK_CONFIGURED = "warming-task-configured", CONFLICT, "The task is part of the configuration",
         "A request can pause and run it. Change the configuration to change or remove it.";
+    RUN_REQUESTED = "warming-run-requested", CONFLICT, "Another request for a run waits",
+        "A task keeps one request until the run begins. Try again when it has.";
 }
 
 /// The problems of an operation on a task.
@@ -29,6 +31,8 @@ pub(super) static TASK: &[&ProblemKind] = &[&TASK_NOT_FOUND, &INVALID_PATH, &INV
 pub(super) static RUN: &[&ProblemKind] = &[&RUN_NOT_FOUND, &INVALID_PATH, &INVALID_QUERY];
 /// The problems of changing a task.
 pub(super) static DEFINITION: &[&ProblemKind] = &[&TASK_CONFIGURED];
+/// The problems of asking for a run.
+pub(super) static REQUEST: &[&ProblemKind] = &[&RUN_REQUESTED];
 /// The problems of an operation on a value.
 pub(super) static KEY: &[&ProblemKind] = &[&KEY_NOT_WARMED, &INVALID_PATH, &INVALID_QUERY];
 /// The problems of reading a value.
@@ -62,6 +66,8 @@ pub(super) enum WarmingError {
     Source { reason: String, retry_after: Duration },
     #[error("the task `{0}` is part of the configuration")]
     Configured(String),
+    #[error("a run of the task `{0}` was requested already, and has not begun")]
+    Requested(String),
     /// A field of the body violates a rule.
     #[error("{} {rule}", pointer.trim_start_matches('/'))]
     Invalid { pointer: String, rule: String },
@@ -93,10 +99,12 @@ impl From<WarmingError> for Problem {
             WarmingError::Foreign => &WRONG_TYPE,
             WarmingError::Source { .. } => &SOURCE_FAILED,
             WarmingError::Configured(_) => &TASK_CONFIGURED,
+            WarmingError::Requested(_) => &RUN_REQUESTED,
         };
         let problem = Self::new(kind).detail(&error);
         match error {
             WarmingError::Source { retry_after, .. } => problem.retry_after(retry_after),
+            WarmingError::Requested(_) => problem.retry_after(Duration::from_secs(1)).outcome(Outcome::NotApplied),
             _ => problem,
         }
     }

@@ -50,7 +50,7 @@ use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use config::WarmingConfig;
-use error::{DEFINITION, KEY, QUERY, RUN, TASK, VALUE};
+use error::{DEFINITION, KEY, QUERY, REQUEST, RUN, TASK, VALUE};
 use service::WarmingService;
 
 const READ: &str = "warming:read";
@@ -78,6 +78,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             JSON_BODY,
             TASK,
+            REQUEST,
         ]),
         Access::scoped("GET", "/warming/tasks/{name}/runs", READ).problems(&[CALLER, REDIS_READ, TASK]),
         Access::scoped("GET", "/warming/runs/{id}", READ).problems(&[CALLER, REDIS_READ, RUN]),

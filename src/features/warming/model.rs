@@ -260,8 +260,9 @@ pub(super) const MAX_KEYS: usize = 1_000;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = WarmingRequestedRun)]
 pub(super) struct RequestedRun {
-    /// Identifies the request, until the run has an id.
-    pub request: String,
+    /// The id of the run, which is unknown to `GET /warming/runs/{id}` until the run begins.
+    #[schema(example = "limits.08b4cc800fcc8387")]
+    pub id: String,
     /// The run, if it ended within `wait_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,

@@ -283,7 +283,7 @@ impl WarmingService {
     /// Asks for a run, and waits for its end for up to `wait_ms`.
     ///
     /// # Errors
-    /// [`WarmingError::TaskNotFound`], [`WarmingError::Invalid`], [`WarmingError::Redis`].
+    /// [`WarmingError::TaskNotFound`], [`WarmingError::Invalid`], [`WarmingError::Requested`], [`WarmingError::Redis`].
     pub(super) async fn request(&self, name: &str, run: RunRequest) -> Result<RequestedRun, WarmingError> {
         let task = self.known(name).await?;
         if run.wait_ms > 30_000 {
@@ -300,19 +300,19 @@ impl WarmingService {
                 return Err(WarmingError::invalid(format!("/keys/{at}"), rule));
             }
         }
-        let (request, wait_ms) = (random::unique_text(), run.wait_ms);
-        let stored = StoredRequest { id: request.clone(), run };
-        self.store.set(name, "request", Some(&serde_json::to_string(&stored).unwrap_or_default())).await?;
+        let (id, wait_ms) = (format!("{name}.{}", random::unique_text()), run.wait_ms);
+        if !self.store.request(name, &StoredRequest { id: id.clone(), run }).await? {
+            return Err(WarmingError::Requested(name.to_owned()));
+        }
         self.wake.notify_one();
         let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms);
         while tokio::time::Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
-            let suffix = format!(".{request}");
-            if let Some(run) = self.store.runs(name, 5).await?.into_iter().find(|run| run.id.ends_with(&suffix)) {
-                return Ok(RequestedRun { request, run: Some(run) });
+            if let Some(run) = self.store.runs(name, 5).await?.into_iter().find(|run| run.id == id) {
+                return Ok(RequestedRun { id, run: Some(run) });
             }
         }
-        Ok(RequestedRun { request, run: None })
+        Ok(RequestedRun { id, run: None })
     }
 
     /// The newest runs of a task.

@@ -104,6 +104,19 @@ impl Store {
         self.write(&[command, expire]).await
     }
 
+    /// Stores a request for a run; false: another one waits, which nothing may replace.
+    pub(super) async fn request(&self, name: &str, request: &StoredRequest) -> Result<bool, RedisFault> {
+        let key = self.keys.task(name).state;
+        // Texts and numbers always serialise.
+        let text = serde_json::to_string(request).unwrap_or_default();
+        let is_stored: bool =
+            self.redis.query(redis::cmd("HSETNX").arg(&key).arg("request").arg(text), Effect::Write).await?;
+        if is_stored {
+            self.write(&[redis::cmd("PEXPIRE").arg(&key).arg(STATE_LIFE).take()]).await?;
+        }
+        Ok(is_stored)
+    }
+
     /// The newest runs, newest first.
     pub(super) async fn runs(&self, name: &str, limit: usize) -> Result<Vec<Run>, RedisFault> {
         let key = self.keys.task(name).runs;

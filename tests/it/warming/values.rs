@@ -187,3 +187,21 @@ async fn a_value_needs_the_scopes_of_the_cache_too() {
         .expect_problem(403, "forbidden");
     app.send(Method::GET, KEY, &[], Body::empty()).await.expect(401);
 }
+
+#[tokio::test]
+async fn a_task_keeps_the_first_request_for_a_run_until_the_run_begins() {
+    let (source, gate) = gated().await;
+    let app = spawn(&source, "").await;
+    let ask = async || app.post("/warming/tasks/rates/run", json!({ "keys": ["market:rate:a"] })).await;
+    let first = ask().await.expect(202).json();
+    eventually("the first run waits for its source", async || source.requests() > 0).await;
+    let second = ask().await.expect(202).json();
+    let refused = ask().await;
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.expect_problem(409, "warming-run-requested")["outcome"], "not_applied");
+    gate.add_permits(2);
+    for requested in [first, second] {
+        let path = format!("/warming/runs/{}", requested["id"].as_str().expect("an id"));
+        eventually("the run has ended", async || app.get(&path).await.json()["result"] == "succeeded").await;
+    }
+}

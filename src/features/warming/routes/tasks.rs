@@ -99,7 +99,7 @@ pub(in super::super) async fn resume_warming_task(
     params(("name" = String, Path, description = "The name of a task", example = "limits")),
     request_body = RunRequest,
     responses((status = 200, description = "The run, which ended within `wait_ms`", body = RequestedRun),
-              (status = 202, description = "The run is asked for; its id will be `<task>.<request>`", body = RequestedRun)))]
+              (status = 202, description = "The run begins within a second or so", body = RequestedRun)))]
 pub(in super::super) async fn run_warming_task(
     State(warming): State<Shared>,
     Path(name): Path<String>,

@@ -68,10 +68,11 @@ impl WarmingService {
         stop: &CancellationToken,
     ) -> Result<(), WarmingError> {
         let now = self.clock.now();
+        let is_requested = matches!(work, Work::Requested { .. });
         let (id, kind, request) = match work {
             Work::Requested { id, request } => {
                 let kind = if request.keys.is_empty() { RunKind::Full } else { RunKind::Requested };
-                (format!("{}.{id}", task.name), kind, request)
+                (id, kind, request)
             }
             Work::Scheduled(kind) => (format!("{}.{}", task.name, turn.fence()), kind, RunRequest::default()),
         };
@@ -94,7 +95,9 @@ impl WarmingService {
         if kind == RunKind::Hot {
             return self.hot_round(&mut pass).await;
         }
-        self.record(&mut pass, &[("request", String::new()), ("stop", String::new())]).await?;
+        // A scheduled run leaves a request that has come meanwhile.
+        let taken: &[&str] = if is_requested { &["request", "stop"] } else { &["stop"] };
+        self.record(&mut pass, &taken.iter().map(|&field| (field, String::new())).collect::<Vec<_>>()).await?;
         self.tell(&mut pass).await;
         let errand = match self.errand(&mut pass, &request, &state).await {
             Ok(errand) => errand,
