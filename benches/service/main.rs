@@ -7,6 +7,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a failed measurement ends the run")]
 
+mod archive;
 mod bare;
 mod client;
 mod get;
@@ -59,6 +60,7 @@ const PARTS: &[(&str, Part)] = &[
     ("pubsub", pubsub::run),
     ("orderbook", orderbook::run),
     ("streams", streams::run),
+    ("archive", archive::run),
     ("start", start::run),
 ];
 

@@ -195,7 +195,8 @@ impl ArchiveService {
                     }
                 }
             } else {
-                match directory.run(move |files| files.expire(&of, day, now, dry_run)).await? {
+                let to = self.copies.as_ref().map(|copies| copies.name().to_owned());
+                match directory.run(move |files| files.expire(&of, day, now, to.as_deref(), dry_run)).await? {
                     RetentionOutcome::Kept("it has no files") => continue,
                     RetentionOutcome::Kept(reason) => format!("kept: {reason}"),
                     RetentionOutcome::Deleted { files } => format!("{files} files deleted"),

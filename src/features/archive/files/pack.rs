@@ -307,7 +307,8 @@ impl Files {
         self.sync_directory(symbol, date)
     }
 
-    /// Deletes the files of a day, which must be packed and verified. The manifest stays, and says when.
+    /// Deletes the files of a day, which must be packed, verified and, if there is a store for copies, copied there. The manifest
+    /// stays, and says when.
     ///
     /// # Errors
     /// [`FileError`] of the directory.
@@ -316,6 +317,7 @@ impl Files {
         symbol: &Symbol,
         date: UnixMillis,
         now: UnixMillis,
+        copied_to: Option<&str>,
         dry_run: bool,
     ) -> Result<RetentionOutcome, FileError> {
         self.check()?;
@@ -330,6 +332,13 @@ impl Files {
         }
         if !names.iter().any(|name| name.starts_with("trades_")) {
             return Ok(RetentionOutcome::Kept("it has no files"));
+        }
+        let is_copied = |to: &str| {
+            let last = day.packs.iter().max_by_key(|pack| pack.version);
+            last.is_none_or(|last| day.copies.contains(&(last.file.clone(), to.to_owned())))
+        };
+        if !copied_to.is_none_or(is_copied) {
+            return Ok(RetentionOutcome::Kept("it is not copied"));
         }
         // A deletion that was interrupted goes on.
         if day.deleted_at.is_none() {
