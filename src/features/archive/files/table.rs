@@ -12,7 +12,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::types::Type;
+use parquet::schema::types::{PrimitiveTypeBuilder, Type};
 
 use super::calendar;
 use super::error::FileError;
@@ -120,24 +120,22 @@ struct Table<W: Write + Send> {
 impl<W: Write + Send> Table<W> {
     /// Begins the table of a pack with this hash.
     fn new(out: W, symbol: &str, pack: &str) -> Result<Self> {
-        let column =
-            |name: &str, physical| Type::primitive_type_builder(name, physical).with_repetition(Repetition::REQUIRED);
-        let decimal = |name: &str| {
+        let decimal = |name: &'static str| {
             let [scale, precision] = [Decimal::SCALE, PRECISION].map(i32::from);
             let kind = Some(LogicalType::decimal(scale, precision));
-            let column = column(name, Physical::FIXED_LEN_BYTE_ARRAY).with_logical_type(kind);
+            let column = field(name, Physical::FIXED_LEN_BYTE_ARRAY).with_logical_type(kind);
             column.with_length(WIDTH).with_precision(precision).with_scale(scale).build()
         };
         let time = Some(LogicalType::timestamp(true, TimeUnit::MILLIS));
         let columns = [
-            column("minute", Physical::INT64).with_logical_type(time).build()?,
-            column("symbol", Physical::BYTE_ARRAY).with_logical_type(Some(LogicalType::String)).build()?,
-            column("version", Physical::INT32).build()?,
+            field("minute", Physical::INT64).with_logical_type(time).build()?,
+            field("symbol", Physical::BYTE_ARRAY).with_logical_type(Some(LogicalType::String)).build()?,
+            field("version", Physical::INT32).build()?,
             decimal("price")?,
             decimal("buy_volume")?,
             decimal("sell_volume")?,
             decimal("total_volume")?,
-            column("trade_count", Physical::INT64).build()?,
+            field("trade_count", Physical::INT64).build()?,
         ];
         let schema = Type::group_type_builder("minutes").with_fields(columns.map(Arc::new).to_vec()).build()?;
         let properties = WriterProperties::builder()
@@ -177,8 +175,8 @@ impl<W: Write + Send> Table<W> {
         for of in [
             |row: &Row| row.price.clone(),
             |row: &Row| row.buy.clone(),
-            |row| row.sell.clone(),
-            |row| row.total.clone(),
+            |row: &Row| row.sell.clone(),
+            |row: &Row| row.total.clone(),
         ] {
             column::<FixedLenByteArrayType, _>(&mut group, rows.iter().map(of))?;
         }
@@ -192,6 +190,10 @@ impl<W: Write + Send> Table<W> {
         let count = self.count;
         Ok((self.writer.into_inner()?, count))
     }
+}
+
+fn field(name: &'static str, physical: Physical) -> PrimitiveTypeBuilder<'static> {
+    Type::primitive_type_builder(name, physical).with_repetition(Repetition::REQUIRED)
 }
 
 fn column<T: parquet::data_type::DataType, W: Write + Send>(
