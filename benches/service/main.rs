@@ -7,6 +7,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a failed measurement ends the run")]
 
+mod archive;
 mod bare;
 mod client;
 mod get;
@@ -61,6 +62,7 @@ const PARTS: &[(&str, Part)] = &[
     ("orderbook", orderbook::run),
     ("streams", streams::run),
     ("warming", warming::run),
+    ("archive", archive::run),
     ("start", start::run),
 ];
 

@@ -29,6 +29,12 @@ pub struct ArchiveConfig {
     pub min_free: ByteSize,
     /// A file with keys, each a line of 64 hexadecimal digits; empty: files are not encrypted. The first key encrypts.
     pub encryption_key_file: PathBuf,
+    /// Whether packs are written as Parquet, too.
+    pub parquet: bool,
+    /// The S3 bucket, and the beginning of the names there, that gets copies of packs; empty: there are no copies.
+    pub copy_to: String,
+    /// The address of another S3 store than that of Amazon.
+    pub copy_endpoint: String,
     /// Directories of the system that this service replaces. They are only read.
     pub legacy: Vec<LegacyDirectory>,
 }
@@ -101,6 +107,24 @@ impl Section for ArchiveConfig {
         if !self.legacy.is_empty() && !self.has_directory() {
             return Err(FieldError::new("legacy", "needs archive.dir"));
         }
+        if self.parquet && !cfg!(feature = "parquet") {
+            return Err(FieldError::new("parquet", "needs a binary that was built with the feature parquet"));
+        }
+        if self.parquet && !self.encryption_key_file.as_os_str().is_empty() {
+            return Err(FieldError::new("parquet", "must be false if files are encrypted"));
+        }
+        if !self.copy_to.is_empty() {
+            let bucket = self.copy_to.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+            if bucket.is_none_or(str::is_empty) {
+                return Err(FieldError::new("copy_to", "must be empty or s3://BUCKET/PREFIX"));
+            }
+            if !cfg!(feature = "object-store") {
+                return Err(FieldError::new("copy_to", "needs a binary that was built with the feature object-store"));
+            }
+            if !self.has_directory() {
+                return Err(FieldError::new("copy_to", "needs archive.dir"));
+            }
+        }
         if matches!(self.retention, Retention::For(span) if span <= self.compact_after.max(self.late_limit)) {
             // A late trade needs the file to which it is added.
             return Err(FieldError::new("retention", "must be longer than compact_after and late_limit"));
@@ -121,6 +145,9 @@ mod tests {
             ("dir = \"/tmp/x\"\nwindow = \"7d\"", "archive.window"),
             ("retention = \"2d\"", "archive.retention"),
             ("retention = \"soon\"", "archive.retention"),
+            ("copy_to = \"bucket\"", "archive.copy_to"),
+            ("copy_to = \"s3://bucket/x\"", "archive.copy_to"),
+            ("parquet = true\nencryption_key_file = \"/x\"", "archive.parquet"),
             ("[[archive.legacy]]\ndir = \"/x\"\nsymbol = \"a b\"\ntimezone = \"UTC\"", "archive.legacy"),
             ("[[archive.legacy]]\ndir = \"/x\"\nsymbol = \"A\"\ntimezone = \"UTC\"", "archive.legacy"),
         ] {

@@ -9,6 +9,7 @@ use super::files::disk::RealDisk;
 use super::files::sealed::Keys;
 use super::files::{FileError, Files};
 use crate::clock::Clock;
+use crate::config::archive::ArchiveConfig;
 use crate::lifecycle::deadline::until;
 use crate::lifecycle::offload::Offload;
 
@@ -20,6 +21,8 @@ const DISK: Duration = Duration::from_secs(20);
 pub(super) struct Directory {
     root: PathBuf,
     keys: Keys,
+    #[cfg(feature = "parquet")]
+    has_tables: bool,
     clock: Clock,
     /// Threads of its own, so that a disk that hangs delays nothing else.
     threads: Offload,
@@ -28,8 +31,16 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn new(root: PathBuf, keys: Keys, clock: &Clock) -> Self {
-        Self { root, keys, clock: clock.clone(), threads: Offload::default(), opened: Arc::default() }
+    pub(super) fn new(config: &ArchiveConfig, keys: Keys, clock: &Clock) -> Self {
+        Self {
+            root: config.dir.clone(),
+            keys,
+            #[cfg(feature = "parquet")]
+            has_tables: config.parquet,
+            clock: clock.clone(),
+            threads: Offload::default(),
+            opened: Arc::default(),
+        }
     }
 
     /// The id of the directory, once it was opened.
@@ -58,6 +69,8 @@ impl Directory {
             return Ok(files);
         }
         let files = Files::open(Arc::new(RealDisk::new(&self.root)), self.keys.clone(), self.clock.now())?;
+        #[cfg(feature = "parquet")]
+        let files = files.with_tables(self.has_tables);
         Ok(self.opened.get_or_init(|| files))
     }
 }

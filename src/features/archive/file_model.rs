@@ -85,6 +85,7 @@ impl From<&PackLine> for PackFile {
 pub(super) struct DayFiles {
     /// By time, then by version.
     pub items: Vec<MinuteFile>,
+    /// Packs, then the same minutes as Parquet.
     pub packs: Vec<PackFile>,
     /// When the files were deleted because of `archive.retention`, Unix milliseconds.
     #[schema(required = true)]
@@ -296,6 +297,8 @@ pub(super) enum Step {
     Archive,
     /// Pack the days that are due.
     Pack,
+    /// Copy packs into the store of `archive.copy_to`, and bring those back that are missing or damaged.
+    Copy,
     /// Delete the days that are too old.
     Retention,
     /// Make this replica's directory the one that keeps the files of the symbol, after another one was lost.

@@ -98,7 +98,7 @@ impl ArchiveService {
         let next = from.saturating_add(limit);
         Ok(DayFiles {
             items,
-            packs: day.packs.iter().map(Into::into).collect(),
+            packs: day.packs_and_tables().map(Into::into).collect(),
             deleted_at: day.deleted_at,
             next_cursor: (next < all).then(|| next.to_string()),
         })

@@ -13,6 +13,7 @@ pub(super) struct ArchiveMetrics {
     pub files: IntCounterVec,
     pub versions: IntCounter,
     pub removed: IntCounter,
+    pub copies: IntCounterVec,
     pub write_seconds: Histogram,
     pub verify_failures: IntCounter,
 }
@@ -29,6 +30,14 @@ impl ArchiveMetrics {
         for result in ["written", "found", "redis_behind", "conflict", "unreadable"] {
             files.with_label_values(&[result]);
         }
+        let copies = metrics.counter(
+            "trades_archive_copies_total",
+            "Packs that were to be copied into the store or brought back, by result: copied, restored, failed",
+            &["result"],
+        );
+        for result in ["copied", "restored", "failed"] {
+            copies.with_label_values(&[result]);
+        }
         Self {
             lag: metrics.gauge(
                 "trades_archive_lag_seconds",
@@ -36,6 +45,7 @@ impl ArchiveMetrics {
             ),
             minutes: metrics.gauge("trades_window_entries", "Minutes of trades in Redis"),
             files,
+            copies,
             versions: counter("trades_archive_versions_total", "Files that are a later version of their minute"),
             removed: counter("trades_archive_removed_total", "Minutes that left Redis after their file was read back"),
             write_seconds: metrics

@@ -7,6 +7,7 @@
 //! - `files/`: the files, see there. `directory.rs`: the threads that wait for the disk.
 //! - `archiver.rs`: brings minutes into files and removes them from Redis. `rounds.rs`: the background work, and the window
 //!   without files. `upkeep.rs`: packs, retention and verification.
+//! - `copying.rs`: copies of packs in a store; `copies.rs`, or `no_copies.rs`: the store.
 //! - `import.rs`: the command `trades import`. `originals.rs`: its source as a source of reads.
 //! - `merge.rs`, `minutes.rs`: pages of minutes from Redis and files; `profile.rs`: volumes by price over a range;
 //!   `single_trades.rs`: trades of the tape; `library.rs`: reads about the files.
@@ -28,6 +29,12 @@
 //! - Minutes contain no parties. Single trades show them only to callers with the scope `trades:parties`.
 
 mod archiver;
+#[cfg(feature = "object-store")]
+mod copies;
+#[cfg(not(feature = "object-store"))]
+#[path = "no_copies.rs"]
+mod copies;
+mod copying;
 mod coverage;
 mod directory;
 mod error;

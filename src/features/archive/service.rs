@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::copies::Copies;
 use super::directory::Directory;
 use super::error::{ArchiveError, Unfolded};
 use super::key_file::encryption_keys;
@@ -27,6 +28,8 @@ pub(super) struct ArchiveService {
     pub config: ArchiveConfig,
     /// `None`: there are no files.
     pub directory: Option<Directory>,
+    /// The store that gets copies of packs.
+    pub copies: Option<Copies>,
     pub originals: Arc<Originals>,
     pub metrics: ArchiveMetrics,
     pub board: Board,
@@ -50,11 +53,12 @@ impl ArchiveService {
     pub(super) fn new(deps: &Deps, config: ArchiveConfig) -> Result<Self, FieldError> {
         let redis = deps.redis.state.clone();
         let keys = encryption_keys(&config)?;
-        let directory = config.has_directory().then(|| Directory::new(config.dir.clone(), keys, &deps.clock));
+        let directory = config.has_directory().then(|| Directory::new(&config, keys, &deps.clock));
         if directory.is_some() {
             deps.metrics.watch_directory("archive", config.dir.clone());
         }
         Ok(Self {
+            copies: Copies::new(&config)?,
             originals: Arc::new(Originals::new(&config)),
             window: WindowReader { redis: redis.clone() },
             listing: Listing::new(&redis, &deps.clock),

@@ -29,8 +29,15 @@ const SUMS_UNTIL: i64 = 35 * DAY;
 /// The most minutes that a dry run counts.
 const COUNTED: usize = 100_000;
 
+/// What a step was started by.
+#[derive(Clone, Copy)]
+enum Trigger {
+    Round,
+    Request { dry_run: bool },
+}
+
 impl ArchiveService {
-    /// Packs and deletes days, and writes checksums, for all symbols that have files.
+    /// Packs, copies and deletes days, and writes checksums, for all symbols that have files.
     ///
     /// # Errors
     /// [`ArchiveError`]; the rest is done in the next round.
@@ -39,11 +46,18 @@ impl ArchiveService {
         let symbols = directory.run(Files::symbols).await?;
         for symbol in &symbols {
             let now = self.clock.now();
-            for step in [Step::Pack, Step::Retention] {
+            for step in [Step::Pack, Step::Copy, Step::Retention] {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                self.days_step(symbol, step, false, Instant::now() + Duration::from_secs(600), &mut Vec::new()).await?;
+                self.days_step(
+                    symbol,
+                    step,
+                    Trigger::Round,
+                    Instant::now() + Duration::from_secs(600),
+                    &mut Vec::new(),
+                )
+                .await?;
             }
             let (of, from) = (symbol.clone(), now - SUMS_UNTIL);
             directory
@@ -91,8 +105,9 @@ impl ArchiveService {
                     report.stored += done.stored;
                     report.removed += done.removed;
                 }
-                Step::Pack | Step::Retention => {
-                    report.complete &= self.days_step(&symbol, step, dry_run, end, &mut report.items).await?;
+                Step::Pack | Step::Copy | Step::Retention => {
+                    let trigger = Trigger::Request { dry_run };
+                    report.complete &= self.days_step(&symbol, step, trigger, end, &mut report.items).await?;
                 }
                 Step::Adopt => {
                     directory.run(Files::check).await?;
@@ -121,15 +136,17 @@ impl ArchiveService {
         &self,
         symbol: &Symbol,
         step: Step,
-        dry_run: bool,
+        trigger: Trigger,
         end: Instant,
         items: &mut Vec<RunItem>,
     ) -> Result<bool, ArchiveError> {
         let directory = self.require_directory()?;
         let now = self.clock.now();
+        let dry_run = matches!(trigger, Trigger::Request { dry_run: true });
         let age = match (step, self.config.retention) {
             (Step::Retention, Retention::For(span)) => span,
             (Step::Retention, Retention::Never) => return Ok(true),
+            (Step::Copy, _) if self.copies.is_none() => return Ok(true),
             _ => self.config.compact_after,
         };
         let before = now.saturating_sub_unsigned(age.as_millis()) - DAY;
@@ -158,6 +175,15 @@ impl ArchiveService {
                 });
                 return Ok(true);
             }
+            if step == Step::Copy {
+                // A store may be slow; what another replica copies meanwhile is the same.
+                drop(turns);
+                let checks = matches!(trigger, Trigger::Request { .. });
+                let outcomes = self.copy_day(symbol, day, checks, dry_run).await?;
+                let item = |outcome| RunItem { symbol: symbol.clone(), day: Some(day), outcome };
+                items.extend(outcomes.into_iter().map(item));
+                continue;
+            }
             let of = symbol.clone();
             let outcome = if step == Step::Pack {
                 match directory.run(move |files| files.pack(&of, day, now, dry_run)).await? {
@@ -169,7 +195,8 @@ impl ArchiveService {
                     }
                 }
             } else {
-                match directory.run(move |files| files.expire(&of, day, now, dry_run)).await? {
+                let to = self.copies.as_ref().map(|copies| copies.name().to_owned());
+                match directory.run(move |files| files.expire(&of, day, now, to.as_deref(), dry_run)).await? {
                     RetentionOutcome::Kept("it has no files") => continue,
                     RetentionOutcome::Kept(reason) => format!("kept: {reason}"),
                     RetentionOutcome::Deleted { files } => format!("{files} files deleted"),

@@ -31,7 +31,7 @@ fn settings(dir: &Path) -> Vec<(String, String)> {
         .to_vec()
 }
 
-fn start(redis: &RedisServer, dir: &Path) -> ServiceProcess {
+pub(super) fn start(redis: &RedisServer, dir: &Path) -> ServiceProcess {
     let settings = settings(dir);
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     ServiceProcess::start_on(redis, &settings)
@@ -60,7 +60,7 @@ async fn check(app: &TestApp, first: i64, count: usize) {
 }
 
 /// No file is damaged or missing. A crash may leave one without a line, and a line that is not whole; neither counts.
-async fn verify(app: &TestApp) {
+pub(super) async fn verify(app: &TestApp) {
     let body = serde_json::json!({ "symbol": "GRID" });
     let verified = app.post("/trades/archive/verify", body).await.expect(200).json();
     let findings = verified["findings"].as_array().expect("findings");

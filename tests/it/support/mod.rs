@@ -18,6 +18,8 @@ mod proxy;
 mod python;
 mod redis_server;
 mod reply;
+#[cfg(feature = "object-store")]
+mod s3;
 mod tls;
 pub mod wire;
 
@@ -35,7 +37,9 @@ pub use postgres::{PgBouncer, Postgres};
 pub use process::ServiceProcess;
 pub use prometheus::Prometheus;
 pub use proxy::Proxy;
-pub use python::{build_directory, in_repository, output_text, run_python_tool};
+pub use python::{build_directory, in_repository, output_text, run_python_tool, venv_program};
 pub use redis_server::{MODULE_TYPE, RedisServer, SHIPPED, free_port};
 pub use reply::Reply;
+#[cfg(feature = "object-store")]
+pub use s3::S3Server;
 pub use tls::TlsServer;

@@ -82,6 +82,12 @@ pub fn pack_name(day: UnixMillis, version: u32) -> String {
     format!("{}{}.ndjson.gz", written(day, "trades_%Y%m%d"), version_mark(version))
 }
 
+/// Such as `trades_20241023.parquet`.
+#[cfg(feature = "parquet")]
+pub fn table_name(day: UnixMillis, version: u32) -> String {
+    format!("{}{}.parquet", written(day, "trades_%Y%m%d"), version_mark(version))
+}
+
 fn version_mark(version: u32) -> String {
     if version == 1 { String::new() } else { format!(".v{version}") }
 }

@@ -41,7 +41,7 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// A file that is open for writing.
-pub trait DiskFile {
+pub trait DiskFile: Send {
     /// Writes at the end; may write less than all bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Makes the content durable.

@@ -1,6 +1,6 @@
 //! The manifest of a day of a symbol: one line of JSON for each file. A line counts as soon as it is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,14 @@ pub struct PackLine {
 pub enum Line {
     Minute(MinuteLine),
     Pack(PackLine),
+    /// The same minutes as Parquet, each in the version that counts.
+    Table(PackLine),
+    /// A store has a copy of the file.
+    Copied {
+        file: String,
+        to: String,
+        copied_at: UnixMillis,
+    },
     /// The files of the day were deleted because of `archive.retention`.
     Deleted {
         deleted_at: UnixMillis,
@@ -100,6 +108,9 @@ pub struct Day {
     /// By minute, in the order of the lines.
     pub minutes: BTreeMap<UnixMillis, Vec<MinuteLine>>,
     pub packs: Vec<PackLine>,
+    pub tables: Vec<PackLine>,
+    /// Files and the stores that have copies of them.
+    pub copies: BTreeSet<(String, String)>,
     pub deleted_at: Option<UnixMillis>,
     /// Lines that do not have their checksum, such as one that was being written when the power failed.
     pub torn: usize,
@@ -126,13 +137,17 @@ impl Day {
                     versions.push(line);
                 }
             }
-            Line::Pack(line) => {
-                if !self.packs.iter().any(|known| known.file == line.file) {
-                    self.packs.push(line);
-                }
+            Line::Pack(line) => add_new(&mut self.packs, line),
+            Line::Table(line) => add_new(&mut self.tables, line),
+            Line::Copied { file, to, .. } => {
+                self.copies.insert((file, to));
             }
             Line::Deleted { deleted_at } => self.deleted_at = Some(deleted_at),
         }
+    }
+
+    pub fn packs_and_tables(&self) -> impl Iterator<Item = &PackLine> {
+        self.packs.iter().chain(&self.tables)
     }
 
     /// The versions of a minute.
@@ -143,6 +158,12 @@ impl Day {
     /// The version of a minute that counts: the one with the latest change, of several the highest.
     pub fn counting(&self, minute: UnixMillis) -> Option<&MinuteLine> {
         counting(self.versions(minute))
+    }
+}
+
+fn add_new(all: &mut Vec<PackLine>, line: PackLine) {
+    if !all.iter().any(|known| known.file == line.file) {
+        all.push(line);
     }
 }
 

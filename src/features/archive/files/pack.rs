@@ -68,7 +68,11 @@ impl Files {
         let loose: Vec<_> = lines.iter().filter(|line| names.contains(&line.file)).copied().collect();
         let last = day.packs.iter().max_by_key(|pack| pack.version);
         let newest = loose.iter().map(|line| line.written_at).max();
-        let Some(newest) = newest else { return Ok(PackOutcome::Nothing) };
+        let Some(newest) = newest else {
+            // A day may have been packed before there were tables.
+            self.write_table(symbol, date, now, dry_run)?;
+            return Ok(PackOutcome::Nothing);
+        };
         // Files that a crash left beside their pack are deleted at once.
         if let Some(pack) = last {
             let contained = match self.contents(symbol, pack) {
@@ -79,6 +83,7 @@ impl Files {
                 Err(error) => return Err(error),
             };
             if loose.iter().all(|line| contained.contains(line.content_hash())) {
+                self.write_table(symbol, date, now, dry_run)?;
                 if !dry_run {
                     self.delete_loose(symbol, date, &day)?;
                 }
@@ -95,6 +100,7 @@ impl Files {
         match self.write_pack(symbol, date, &day, last, now, version) {
             Ok(pack) => {
                 self.append(symbol, date, &[Line::Pack(pack.clone())])?;
+                self.write_table(symbol, date, now, dry_run)?;
                 let day = self.day(symbol, date)?;
                 self.delete_loose(symbol, date, &day)?;
                 self.write_sums(symbol, date, now)?;
@@ -103,6 +109,18 @@ impl Files {
             Err(FileError::Missing { file } | FileError::Damaged { file, .. }) => Ok(PackOutcome::Unreadable { file }),
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes the last pack as a table, too, if that is configured.
+    #[cfg(feature = "parquet")]
+    fn write_table(&self, symbol: &Symbol, date: UnixMillis, now: UnixMillis, dry_run: bool) -> Result<(), FileError> {
+        if self.has_tables && !dry_run { self.ensure_table(symbol, date, now) } else { Ok(()) }
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the feature needs them")]
+    fn write_table(&self, _: &Symbol, _: UnixMillis, _: UnixMillis, _: bool) -> Result<(), FileError> {
+        Ok(())
     }
 
     /// Writes a pack under its name, durable and read back.
@@ -133,38 +151,50 @@ impl Files {
                     reason: "it was read back differently".to_owned(),
                 });
             }
-            let directory = calendar::day_directory(symbol, date);
-            for version in version..version + 64 {
-                (pack.version, pack.file) = (version, self.pack_name(date, version));
-                let name = format!("{directory}/{}", pack.file);
-                let renamed = self.disk.rename_noreplace(&path, &name);
-                let is_taken = renamed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
-                // A pack without a line is from before a crash.
-                let is_same = is_taken && self.hash_of(&name)? == pack.sha256;
-                if is_same {
-                    let _ = self.disk.remove(&path);
-                }
-                match renamed {
-                    renamed if renamed.is_ok() || is_same => {
-                        self.sync_directory(symbol, date)?;
-                        // Each minute file is compared with the pack under its final name.
-                        let contents = self.contents(symbol, &pack)?;
-                        let lacks = day.minutes.values().flatten().any(|line| !contents.contains(line.content_hash()));
-                        if lacks {
-                            return Err(FileError::Damaged { file: name, reason: "it lacks a minute".to_owned() });
-                        }
-                        return Ok(pack);
-                    }
-                    Err(error) if !is_taken => return Err(FileError::disk("rename to", &name)(error)),
-                    _ => {}
-                }
+            let name = |version| self.pack_name(date, version);
+            (pack.version, pack.file) = self.place(symbol, date, &path, &pack.sha256, version, name)?;
+            // Each minute file is compared with the pack under its final name.
+            let contents = self.contents(symbol, &pack)?;
+            if day.minutes.values().flatten().any(|line| !contents.contains(line.content_hash())) {
+                return Err(FileError::Damaged { file: pack.file, reason: "it lacks a minute".to_owned() });
             }
-            Err(FileError::Damaged { file: pack.file, reason: "64 packs have no line".to_owned() })
+            Ok(pack)
         });
         if pack.is_err() {
             let _ = self.disk.remove(&path);
         }
         pack
+    }
+
+    /// Gives a temporary file a durable name: that of the first version, from `version` on, which is free or has the same
+    /// content. Such a file without a line is from before a crash. Returns the version and the name.
+    pub(super) fn place(
+        &self,
+        symbol: &Symbol,
+        date: UnixMillis,
+        temporary: &str,
+        sha256: &str,
+        version: u32,
+        name: impl Fn(u32) -> String,
+    ) -> Result<(u32, String), FileError> {
+        let directory = calendar::day_directory(symbol, date);
+        for version in version..version + 64 {
+            let file = name(version);
+            let path = format!("{directory}/{file}");
+            match self.disk.rename_noreplace(temporary, &path) {
+                Ok(()) => {}
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(FileError::disk("rename to", &path)(error));
+                }
+                Err(_) if self.hash_of(&path)? != sha256 => continue,
+                Err(_) => {
+                    let _ = self.disk.remove(temporary);
+                }
+            }
+            self.sync_directory(symbol, date)?;
+            return Ok((version, file));
+        }
+        Err(FileError::Damaged { file: name(version), reason: "64 versions have no line".to_owned() })
     }
 
     /// Writes all minutes of a day to a temporary file. Returns its hash and length.
@@ -177,7 +207,7 @@ impl Files {
         path: &str,
     ) -> Result<(String, u64), FileError> {
         let file = self.disk.create_new(path).map_err(FileError::disk("create", path))?;
-        let hashed = Hashed { file, hash: Sha256::new(), length: 0 };
+        let hashed = Hashed::new(file);
         let bound = binding(&format!("{}/.gz", calendar::day_directory(symbol, date)));
         let sealed = self.keys.writer(hashed, &bound, b"").map_err(FileError::disk("write", path))?;
         let mut packed = GzEncoder::new(sealed, Compression::default());
@@ -198,11 +228,7 @@ impl Files {
                 packed.write_all(&bytes).map_err(FileError::disk("write", path))?;
             }
         }
-        let finish = || -> io::Result<(String, u64)> {
-            let mut written = packed.finish()?.finish()?;
-            written.file.fsync()?;
-            Ok((digits(written.hash), written.length))
-        };
+        let finish = || packed.finish()?.finish()?.finish();
         finish().map_err(FileError::disk("write", path))
     }
 
@@ -235,6 +261,8 @@ impl Files {
             .filter(|line| contained.contains(line.content_hash()))
             .map(|line| &line.file);
         let earlier = day.packs.iter().filter(|pack| pack.version < last.version).map(|pack| &pack.file);
+        let table = day.tables.iter().map(|table| table.version).max();
+        let earlier = earlier.chain(day.tables.iter().filter(|of| Some(of.version) < table).map(|of| &of.file));
         for file in loose.chain(earlier).filter(|file| names.contains(*file)) {
             self.delete(symbol, date, file)?;
         }
@@ -261,7 +289,7 @@ impl Files {
         let day = self.day(symbol, date)?;
         let names = self.names(symbol, date)?;
         let minutes = day.minutes.values().flatten().map(|line| (&line.file, &line.sha256));
-        let packs = day.packs.iter().map(|pack| (&pack.file, &pack.sha256));
+        let packs = day.packs_and_tables().map(|pack| (&pack.file, &pack.sha256));
         let present = minutes.chain(packs).filter(|(file, _)| names.contains(*file));
         let mut text = String::new();
         for (file, hash) in present {
@@ -279,7 +307,8 @@ impl Files {
         self.sync_directory(symbol, date)
     }
 
-    /// Deletes the files of a day, which must be packed and verified. The manifest stays, and says when.
+    /// Deletes the files of a day, which must be packed, verified and, if there is a store for copies, copied there. The manifest
+    /// stays, and says when.
     ///
     /// # Errors
     /// [`FileError`] of the directory.
@@ -288,6 +317,7 @@ impl Files {
         symbol: &Symbol,
         date: UnixMillis,
         now: UnixMillis,
+        copied_to: Option<&str>,
         dry_run: bool,
     ) -> Result<RetentionOutcome, FileError> {
         self.check()?;
@@ -303,6 +333,13 @@ impl Files {
         if !names.iter().any(|name| name.starts_with("trades_")) {
             return Ok(RetentionOutcome::Kept("it has no files"));
         }
+        let is_copied = |to: &str| {
+            let last = day.packs.iter().max_by_key(|pack| pack.version);
+            last.is_none_or(|last| day.copies.contains(&(last.file.clone(), to.to_owned())))
+        };
+        if !copied_to.is_none_or(is_copied) {
+            return Ok(RetentionOutcome::Kept("it is not copied"));
+        }
         // A deletion that was interrupted goes on.
         if day.deleted_at.is_none() {
             if !self.verify(symbol, date)?.is_empty() {
@@ -313,7 +350,7 @@ impl Files {
             }
         }
         let files: Vec<&String> =
-            day.packs.iter().map(|pack| &pack.file).filter(|file| names.contains(*file)).collect();
+            day.packs_and_tables().map(|pack| &pack.file).filter(|file| names.contains(*file)).collect();
         if !dry_run {
             for file in &files {
                 self.delete(symbol, date, file)?;
@@ -326,10 +363,22 @@ impl Files {
 }
 
 /// Writes to a file and hashes what it writes.
-struct Hashed {
+pub(super) struct Hashed {
     file: Box<dyn DiskFile>,
     hash: Sha256,
     length: u64,
+}
+
+impl Hashed {
+    pub(super) fn new(file: Box<dyn DiskFile>) -> Self {
+        Self { file, hash: Sha256::new(), length: 0 }
+    }
+
+    /// Makes the file durable. Returns its hash and length.
+    pub(super) fn finish(mut self) -> io::Result<(String, u64)> {
+        self.file.fsync()?;
+        Ok((digits(self.hash), self.length))
+    }
 }
 
 impl io::Write for Hashed {

@@ -181,6 +181,20 @@ impl Files {
                 find(&file, FindingKind::Content, reason);
             }
         }
+        for table in day.tables.iter().filter(|_| day.deleted_at.is_none()) {
+            let is_latest = day.tables.iter().all(|other| other.version <= table.version);
+            let path = pack_path(symbol, table)?;
+            match self.hash_of(&path) {
+                Ok(hash) if hash == table.sha256 => {}
+                Ok(hash) => find(&path, FindingKind::Hash, format!("its SHA-256 is {hash}, not {}", table.sha256)),
+                Err(FileError::Missing { .. }) if !is_latest => {}
+                Err(FileError::Missing { file }) => {
+                    find(&file, FindingKind::Missing, "the manifest names it".to_owned());
+                }
+                Err(FileError::Damaged { file, reason }) => find(&file, FindingKind::Hash, reason),
+                Err(error) => return Err(error),
+            }
+        }
         for line in day.minutes.values().flatten().filter(|_| day.deleted_at.is_none()) {
             match self.document(symbol, line) {
                 Ok(bytes) => {
@@ -201,7 +215,7 @@ impl Files {
             .values()
             .flatten()
             .map(|line| line.file.as_str())
-            .chain(day.packs.iter().map(|pack| pack.file.as_str()))
+            .chain(day.packs_and_tables().map(|pack| pack.file.as_str()))
             .collect();
         for name in names.iter().filter(|name| name.starts_with("trades_") && !known.contains(name.as_str())) {
             find(&format!("{directory}/{name}"), FindingKind::Extra, "no line of the manifest names it".to_owned());

@@ -35,6 +35,9 @@ const REMEMBERED: usize = 10_000;
 pub struct Files {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) keys: Keys,
+    /// Whether packs are written as Parquet, too.
+    #[cfg(feature = "parquet")]
+    pub(super) has_tables: bool,
     /// The id of the directory: random, made once.
     store: String,
     /// This replica.
@@ -67,7 +70,15 @@ impl Files {
     /// # Errors
     /// [`FileError::Disk`] if a file cannot be created, synced, renamed and removed there.
     pub fn open(disk: Arc<dyn Disk>, keys: Keys, now: UnixMillis) -> Result<Self, FileError> {
-        let mut files = Self { disk, keys, store: String::new(), writer: unique_text(), durable: Mutex::default() };
+        let mut files = Self {
+            disk,
+            keys,
+            #[cfg(feature = "parquet")]
+            has_tables: false,
+            store: String::new(),
+            writer: unique_text(),
+            durable: Mutex::default(),
+        };
         files.disk.create_dir(TEMPORARY).map_err(FileError::disk("create", TEMPORARY))?;
         files.store = match files.stored_id()? {
             Some(id) => id,
@@ -75,6 +86,12 @@ impl Files {
         };
         files.probe(now)?;
         Ok(files)
+    }
+
+    /// Writes packs as Parquet, too.
+    #[cfg(feature = "parquet")]
+    pub fn with_tables(self, has_tables: bool) -> Self {
+        Self { has_tables, ..self }
     }
 
     pub fn store(&self) -> &str {
