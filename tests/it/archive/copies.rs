@@ -40,19 +40,18 @@ async fn object(store: &S3Server, path: &str) -> Option<Vec<u8>> {
 async fn packs_are_copied_once_and_come_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let (app, first) = packed_day(dir.path(), "", 5).await;
-    let redis = app.redis();
     let store = S3Server::start("minutes").await;
     let pack = std::fs::read(dir.path().join(PACK)).expect("the pack");
     // An earlier attempt got this far: the store says 412, which is no failure.
     assert_eq!(store.request(Method::PUT, &format!("minutes/archive/{PACK}.manifest"), "earlier").await.0, 200);
-    let service = start(&redis, dir.path(), &store);
+    let service = start(&app.redis(), dir.path(), &store);
     eventually("the pack is copied", async || manifest(dir.path()).contains("copied_at")).await;
     assert_eq!(object(&store, PACK).await.as_ref(), Some(&pack));
     assert_eq!(object(&store, &format!("{PACK}.manifest")).await.as_deref(), Some(b"earlier".as_slice()));
     drop(service);
     // The pack is lost: it comes back.
     std::fs::remove_file(dir.path().join(PACK)).expect("removed");
-    let service = start(&redis, dir.path(), &store);
+    let service = start(&app.redis(), dir.path(), &store);
     eventually("the pack is back", async || std::fs::read(dir.path().join(PACK)).is_ok_and(|found| found == pack))
         .await;
     drop(service);
@@ -66,24 +65,23 @@ async fn packs_are_copied_once_and_come_back() {
 async fn a_wrong_copy_is_neither_noted_nor_restored() {
     let dir = tempfile::tempdir().expect("a directory");
     let (app, _) = packed_day(dir.path(), "", 5).await;
-    let redis = app.redis();
     let store = S3Server::start("minutes").await;
     let pack = std::fs::read(dir.path().join(PACK)).expect("the pack");
     let wrong = store.request(Method::PUT, &format!("minutes/archive/{PACK}"), "another file").await;
     assert_eq!(wrong.0, 200);
-    let mut service = start(&redis, dir.path(), &store);
+    let mut service = start(&app.redis(), dir.path(), &store);
     service.line_with("not copied");
     drop(service);
     assert!(!manifest(dir.path()).contains("copied_at"));
     assert_eq!(object(&store, PACK).await.as_deref(), Some(b"another file".as_slice()), "nothing is overwritten");
     // The right copy is noted; later, the store has other bytes.
     assert_eq!(store.request(Method::DELETE, &format!("minutes/archive/{PACK}"), "").await.0, 204);
-    let service = start(&redis, dir.path(), &store);
+    let service = start(&app.redis(), dir.path(), &store);
     eventually("the pack is copied", async || manifest(dir.path()).contains("copied_at")).await;
     drop(service);
     assert_eq!(store.request(Method::PUT, &format!("minutes/archive/{PACK}"), "another file").await.0, 200);
     std::fs::rename(dir.path().join(PACK), dir.path().join("kept")).expect("renamed");
-    let mut service = start(&redis, dir.path(), &store);
+    let mut service = start(&app.redis(), dir.path(), &store);
     service.line_with("not restored");
     drop(service);
     assert!(!dir.path().join(PACK).exists(), "wrong bytes get no name");

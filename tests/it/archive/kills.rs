@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gridtokenx_redis::clock::Clock;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::crashes::{start, verify};
 use super::{MINUTE, all_items};
@@ -114,7 +114,7 @@ async fn survive(kills: u64, seed: u64) {
         let told: Vec<(i64, u64)> =
             told.iter().filter(|((of, _), _)| *of == symbol).map(|((_, minute), count)| (*minute, *count)).collect();
         assert_eq!(shown, told, "{symbol}, seed {seed}");
-        assert!(items.iter().all(|item| item["complete"] == Value::from(true)));
+        assert!(items.iter().all(|item| item["complete"] == true));
     }
     verify(&app).await;
 }

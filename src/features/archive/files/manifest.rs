@@ -65,7 +65,7 @@ pub struct PackLine {
 pub enum Line {
     Minute(MinuteLine),
     Pack(PackLine),
-    /// The same minutes as Parquet, each in the version that counts.
+    /// A Parquet file of the minutes of a pack, each in the version that counts.
     Table(PackLine),
     /// A store has a copy of the file.
     Copied {
