@@ -11,6 +11,9 @@ use hyper_util::rt::TokioExecutor;
 
 use super::{eventually, free_port, venv_program};
 
+const SIGNATURE: &str =
+    "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+
 pub struct S3Server {
     process: Child,
     address: SocketAddr,
@@ -33,10 +36,12 @@ impl S3Server {
         format!("http://{}", self.address)
     }
 
-    /// Sends a request without a signature; returns the status and the body of the response.
+    /// Sends a request and returns the status and the body of the response. The server does not check signatures, but takes a request
+    /// without one for that of a stranger.
     pub async fn request(&self, method: Method, path: &str, body: &str) -> (u16, Vec<u8>) {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let request = Request::builder().method(method).uri(format!("{}/{path}", self.endpoint()));
+        let request = request.header("authorization", SIGNATURE);
         let response = client.request(request.body(Body::from(body.to_owned())).expect("a request")).await;
         let response = response.expect("a response");
         let status = response.status().as_u16();
