@@ -27,6 +27,7 @@ pub(super) struct DatabaseConfig {
     pub pool_size: usize,
     pub statement_timeout: Span,
     /// Certificate authorities, PEM; empty: those of the system.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "the feature reads it"))]
     pub ca_file: String,
 }
 
@@ -50,6 +51,7 @@ pub(super) enum SourceConfig {
         /// Lists the parts of keys; `$1` is the time of the last look, or null.
         keys: Option<String>,
         /// Reads the rows of keys; `$1` and so on are arrays of the key's parts.
+        #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "the feature reads it"))]
         values: String,
     },
     Http {

@@ -115,6 +115,7 @@ impl Template {
     }
 
     /// The key with these parts; `None` if one is missing, or not of its type.
+    #[cfg(any(feature = "postgres", test))]
     pub(super) fn print(&self, parts: &Parts) -> Option<String> {
         let mut key = String::with_capacity(self.text.len() + 32);
         for piece in &self.pieces {

@@ -37,7 +37,7 @@ pub use postgres::{PgBouncer, Postgres};
 pub use process::ServiceProcess;
 pub use prometheus::Prometheus;
 pub use proxy::Proxy;
-pub use python::{build_directory, in_repository, output_text, run_python_tool, venv_program};
+pub use python::{build_directory, in_repository, output_text, run_python_tool};
 pub use redis_server::{MODULE_TYPE, RedisServer, SHIPPED, free_port};
 pub use reply::Reply;
 #[cfg(feature = "object-store")]

@@ -153,6 +153,7 @@ impl Source {
     ///
     /// # Errors
     /// [`SourceError`].
+    #[cfg_attr(not(feature = "postgres"), expect(clippy::unused_async, reason = "the feature awaits"))]
     pub(super) async fn keys(
         &self,
         template: &Template,
