@@ -55,7 +55,7 @@ impl From<&Verifier> for Verified {
 /// Reads the keys of the configuration.
 ///
 /// # Errors
-/// [`CommandError::Config`], [`CommandError::Key`]; [`AuditError::Off`] if there is no key file.
+/// [`CommandError::Config`], [`CommandError::Key`]; `AuditError::Off` if there is no key file.
 pub fn key_ring(config: &Config) -> Result<KeyRing, CommandError> {
     let audit: AuditConfig = config.section()?;
     if audit.key_file.as_os_str().is_empty() {

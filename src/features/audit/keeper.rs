@@ -56,7 +56,7 @@ impl AuditService {
     /// Verifies the whole log, then exports and removes what is older or more than configured.
     ///
     /// # Errors
-    /// [`AuditError::Broken`] if the log is not whole: then nothing is removed.
+    /// `AuditError::Broken` if the log is not whole: then nothing is removed.
     pub async fn keep(&self) -> Result<(), AuditError> {
         let Some(log) = self.log() else { return Ok(()) };
         let mut verifier = log.chain.verifier(None, Vec::new()).await?;
