@@ -11,7 +11,7 @@ COPY openapi/openapi.json openapi/openapi.json
 # The caches keep compiled dependencies between builds. They are not part of a layer, so the binary is copied out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,sharing=locked \
-    cargo build --locked --release --bin gridtokenx-redis \
+    cargo build --locked --release --features object-store,parquet --bin gridtokenx-redis \
     && cp target/release/gridtokenx-redis /gridtokenx-redis
 
 FROM gcr.io/distroless/cc-debian12:nonroot

@@ -3,9 +3,12 @@
 SHELL := /bin/sh
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_FLAGS := --locked
+# The optional capabilities that the image has and a plain build leaves out. The checks and tests use the same ones, so that
+# everything is compiled once.
+FEATURES := --features object-store,parquet
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check ha-check attack bench instructions openapi demo agent example image-check dashboards fmt clean-data
+.PHONY: help run build release test test-modules test-clients check lock-check loss-check book-check ha-check attack bench instructions openapi demo demo-warming agent example image-check dashboards fmt clean-data
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,10 +31,10 @@ release: ## Build the service for distribution, with its debug information in a 
 
 test: ## Install what the tests need and run all of them
 	@scripts/setup_tests.sh
-	cargo nextest run $(CARGO_FLAGS) --profile ci
+	cargo nextest run $(CARGO_FLAGS) $(FEATURES) --profile ci
 	# The features again, with the Redis configuration and the ACL user that are shipped.
-	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) --profile ci --test it \
-		-E 'test(/^(archive|cache|epoch|fencing|health|hosts|idempotency|json|locks|operations::(alerts|inspect|metrics)|orderbook|pubsub|ratelimit|streams|timeseries|trades)/)'
+	GTX_TEST_REDIS=production cargo nextest run $(CARGO_FLAGS) $(FEATURES) --profile ci --test it \
+		-E 'test(/^(archive|cache|epoch|fencing|health|hosts|idempotency|json|locks|operations::(alerts|inspect|metrics)|orderbook|pubsub|ratelimit|streams|timeseries|trades|warming)/)'
 
 test-modules: ## Run the tests that need a Redis with modules (GTX_TEST_MODULE_REDIS_URL)
 	@scripts/setup_tests.sh
@@ -47,13 +50,13 @@ check: ## Check format, lints, features, types of the web page, API docs, depend
 	@scripts/setup_tests.sh nextest deny node
 	cargo fmt --check
 	scripts/check_page_types.sh
-	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	cargo clippy $(CARGO_FLAGS) $(FEATURES) --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) $(FEATURES) --no-deps
 	cargo deny --log-level error check bans licenses sources
 	@if timeout 60 cargo deny --log-level error fetch db; then cargo deny --log-level error check --disable-fetch advisories; \
 		else echo "make check: the advisory database cannot be reached, so known vulnerabilities are NOT checked" >&2; fi
-	cargo nextest run $(CARGO_FLAGS) --profile ci --test tidy --test openapi
+	cargo nextest run $(CARGO_FLAGS) $(FEATURES) --profile ci --test tidy --test openapi
 	@for script in scripts/*.sh config/redis/*.sh; do sh -n "$$script" || exit 1; done; bash -n .ci/run
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh config/redis/*.sh .ci/run; fi
 	@if command -v systemd-analyze >/dev/null 2>&1; then \
@@ -92,6 +95,11 @@ openapi: ## Write openapi/openapi.json from the source
 
 demo: ## Fill the running service with simulated data (ARGS=--live), or load readings (ARGS="--file readings.csv")
 	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- demo $(ARGS)
+
+demo-warming: ## Warm 10,000 profiles of a private PostgreSQL, and show the hit rates before and after
+	@scripts/setup_tests.sh redis postgres
+	cargo build $(CARGO_FLAGS) --release --bin gridtokenx-redis
+	python3 scripts/demo_warming.py --binary "$(TARGET_DIR)/release/gridtokenx-redis"
 
 agent: ## Send the metrics of this machine to the running service (ARGS="--host web-1")
 	cargo run $(CARGO_FLAGS) --release --quiet --bin gridtokenx-tools -- agent $(or $(ARGS),--host $(shell uname -n))

@@ -2,8 +2,8 @@
 # Installs the dependencies of the checks and the tests; existing installations are not changed.
 #
 #   scripts/setup_tests.sh               all parts except deny and clients: everything that `make test` needs
-#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx, prometheus,
-#                                        clients
+#   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx, postgres,
+#                                        prometheus, clients
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -172,6 +172,23 @@ setup_nginx() {
     fi
 }
 
+setup_postgres() {
+    # Debian installs the servers into directories that are not on the PATH.
+    if find_first /usr/lib/postgresql/*/bin/initdb initdb && find_first pgbouncer /usr/sbin/pgbouncer; then
+        return 0
+    fi
+    say "installing PostgreSQL and PgBouncer; their system services are neither started nor enabled"
+    if command -v apt-get >/dev/null 2>&1; then
+        apt_install postgresql pgbouncer
+    elif command -v dnf >/dev/null 2>&1; then
+        as_root dnf install -y -q postgresql-server pgbouncer
+    elif command -v brew >/dev/null 2>&1; then
+        brew install --quiet postgresql@15 pgbouncer
+    else
+        fail "postgresql or pgbouncer is missing: install both manually"
+    fi
+}
+
 setup_prometheus() {
     if find_first prometheus; then
         return 0
@@ -188,7 +205,7 @@ setup_prometheus() {
     fi
 }
 
-[ $# -gt 0 ] || set -- redis nextest browser python node faketime nginx prometheus
+[ $# -gt 0 ] || set -- redis nextest browser python node faketime nginx postgres prometheus
 for part in "$@"; do
     case $part in
         redis) scripts/setup_redis.sh ;;
@@ -199,6 +216,7 @@ for part in "$@"; do
         clients) setup_clients ;;
         faketime) setup_faketime ;;
         nginx) setup_nginx ;;
+        postgres) setup_postgres ;;
         prometheus) setup_prometheus ;;
         *)
             fail "unknown part \`$part\`; the comment at the top of this script lists the parts"

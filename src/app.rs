@@ -15,7 +15,9 @@ use tower::{Layer, ServiceExt};
 use tower_http::cors::Cors;
 use utoipa::openapi::OpenApi;
 
+use crate::cached::Cached;
 use crate::clock::Clock;
+use crate::computed::Computed;
 use crate::config::auth::AuthConfig;
 use crate::config::fencing::FencingConfig;
 use crate::config::http::HttpConfig;
@@ -24,7 +26,7 @@ use crate::config::redis::{RedisConfig, ServerUrl};
 use crate::config::{Config, ConfigError, SectionCheck};
 use crate::deps::{Deps, Fold, SeriesFeed, Shared};
 use crate::events::Events;
-use crate::features::{FEATURES, StartError, idempotency, pubsub, ratelimit, ui};
+use crate::features::{FEATURES, StartError, audit, idempotency, pubsub, ratelimit, ui};
 use crate::http::access::{Access, Guard, Keys};
 use crate::http::auth::Authenticator;
 use crate::http::gzipped::{self, Gzipped};
@@ -33,7 +35,7 @@ use crate::http::openapi_router::OpenApiRouter;
 use crate::http::problem::{self, Problem, ProblemKind};
 use crate::http::route_table::RouteTable;
 use crate::http::{
-    cors, documentation, durability, fencing, idempotent_operation, legacy_prefix, openapi, openapi_responses,
+    audited, cors, documentation, durability, fencing, idempotent_operation, legacy_prefix, openapi, openapi_responses,
     openapi_text,
 };
 use crate::lifecycle::offload::Offload;
@@ -130,6 +132,7 @@ const KEYS: &[(&str, Keys)] = &[
     ("/trades/windows", Keys::CheckedByHandler),
     ("/trades/windows/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/users/{id}", Keys::InPath(&["{id}"])),
+    ("/warming/values/{key}", Keys::InPath(&["{key}"])),
 ];
 
 /// The keys of an operation by its path, or by the path to a key that it continues.
@@ -173,6 +176,8 @@ impl App {
             shared,
             series: SeriesFeed::default(),
             fold: Fold::default(),
+            cached: Cached::default(),
+            computed: Computed::default(),
         };
         let api = api(&deps)?;
         let channels = gzipped::compressed(&pubsub::describe_channels(&deps.events));
@@ -228,7 +233,7 @@ pub fn behind_middleware(
     };
     let rows: Vec<Access> = rows.iter().map(|row| row.min_replicas(demanded(row))).collect();
     let table = RouteTable::new(&rows, api.into_operations(), &deps.metrics.http);
-    let layers = [ratelimit::layer(deps)?, idempotency::layer(deps)?];
+    let layers = [ratelimit::layer(deps)?, audit::layer(deps)?, idempotency::layer(deps)?];
     let pages = pages.fallback(no_such_route);
     let authenticator = authenticator(&deps.config, deps.clock.clone())?;
     let (metrics, traces) = (deps.metrics.http.clone(), deps.traces.requests());
@@ -256,6 +261,8 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         shared: Shared::default(),
         series: SeriesFeed::default(),
         fold: Fold::default(),
+        cached: Cached::default(),
+        computed: Computed::default(),
         configs: watch::Sender::new(config.clone()),
         config,
     };
@@ -326,6 +333,7 @@ fn describe(api: &OpenApiRouter) -> OpenApi {
     openapi_responses::describe(&mut document, &rows);
     fencing::describe(&mut document, &rows);
     durability::describe(&mut document, &rows);
+    audited::describe(&mut document, &rows);
     idempotent_operation::describe(&mut document, &rows);
     openapi_responses::share_common(&mut document);
     openapi_responses::exemplify(&mut document, &problem_kinds());

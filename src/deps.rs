@@ -7,7 +7,9 @@ use axum::http::Extensions;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::cached::Cached;
 use crate::clock::{Clock, UnixMillis};
+use crate::computed::Computed;
 use crate::config::Config;
 use crate::events::Events;
 use crate::http::problem::Problem;
@@ -36,6 +38,8 @@ pub struct Deps {
     pub shared: Shared,
     pub series: SeriesFeed,
     pub fold: Fold,
+    pub cached: Cached,
+    pub computed: Computed,
 }
 
 impl Deps {

@@ -7,6 +7,7 @@
 //! - [`events`]: channels with offsets and history, through which every capability publishes.
 //! - [`redis`]: connections, scripts, keys and faults, for each role that Redis plays.
 //! - [`tape`] and [`decimal`]: the trades of each symbol, which several capabilities write and read; exact numbers.
+//! - [`cached`] and [`computed`]: the cache as capabilities fill it, and what they can compute for it.
 //! - [`codec`], [`random`], [`close_matches`] and [`hot_keys`]: packed columns of numbers; random tokens; names that a
 //!   caller may have meant; the keys that are used most often.
 //! - [`config`], [`clock`], [`lifecycle`], [`telemetry`], [`tls`]: the foundation, which knows no feature.
@@ -19,10 +20,12 @@
 //! returns as `RedisFault -> feature error -> Problem`, which the middleware writes and logs once.
 
 pub mod app;
+pub mod cached;
 pub mod cli;
 pub mod clock;
 pub mod close_matches;
 pub mod codec;
+pub mod computed;
 pub mod config;
 pub mod decimal;
 pub mod deps;

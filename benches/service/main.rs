@@ -7,6 +7,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a failed measurement ends the run")]
 
+mod archive;
 mod bare;
 mod client;
 mod get;
@@ -27,6 +28,7 @@ mod socket;
 mod start;
 mod streams;
 mod timeseries;
+mod warming;
 mod wrk;
 
 use peers::Bench;
@@ -59,6 +61,8 @@ const PARTS: &[(&str, Part)] = &[
     ("pubsub", pubsub::run),
     ("orderbook", orderbook::run),
     ("streams", streams::run),
+    ("warming", warming::run),
+    ("archive", archive::run),
     ("start", start::run),
 ];
 

@@ -2,7 +2,7 @@
 //! memory of a resting order; and trades that are reported in batches.
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::Value;
 
@@ -30,10 +30,14 @@ const COMMANDS: u32 = 60_000;
 /// The numbers of orders that redis-benchmark places: few repetitions.
 const RANGE: u32 = 1_000_000_000;
 const STEADY: Rate = Rate { per_second: 10_000, connections: 32 };
+/// The owners of the orders of a connection at that rate.
+const OWNERS: u32 = 32;
 /// Connections that report trades, requests of each, and trades of a request.
 const REPORTERS: u32 = 8;
 const REPORTS: u32 = 5;
 const TRADES: u32 = 2_000;
+/// Between the batches of a connection: 50,000 trades a second in total.
+const INTERVAL: Duration = Duration::from_millis(320);
 
 pub fn run(bench: &Bench, report: &mut Report) {
     let service = bench.service_with(Transport::Tcp, LIMITS);
@@ -112,9 +116,10 @@ fn places(bench: &Bench, service: &Service, report: &mut Report) {
     let rounds: Vec<Vec<f64>> = (0..ROUNDS)
         .map(|round| {
             let place = |connection| -> SendRequest<'_> {
-                let (mut client, body) = (service.client(), &placing);
+                let mut client = service.client();
                 Box::new(move |request| {
-                    let body = body.replace(RANDOM, &format!("{round}-{connection}-{request}"));
+                    let owner = format!("owner-{connection}-{}", request % OWNERS);
+                    let body = order(&format!("{round}-{connection}-{request}"), &owner, 999);
                     client.send("POST", ORDERS, JSON, body.as_bytes()).expect_success("an order");
                 })
             };
@@ -146,29 +151,47 @@ fn views(bench: &Bench, service: &Service, report: &mut Report) {
 }
 
 fn trades(service: &Service, report: &mut Report) {
+    let (total, seconds) = report_trades(service, "burst", Duration::ZERO);
+    let name = format!("trades in NDJSON, batches of {TRADES}, {REPORTERS} connections");
+    report.row(name, format!("{:.0} trades/s", f64::from(total) / seconds), "50,000/s");
+    expect_all(service, "burst", total);
+    let (total, seconds) = report_trades(service, "steady", INTERVAL);
+    let began = Instant::now();
+    expect_all(service, "steady", total);
+    let waited = began.elapsed().as_secs_f64() * 1e3;
+    let rate = f64::from(total) / seconds;
+    let name = format!("at {rate:.0} trades/s, the candle has all trades");
+    report.row(name, format!("{waited:.0} ms after the last report"), "within 1 s");
+}
+
+/// Reports the trades of all connections; each waits for `interval` between the beginnings of its batches. Returns how many, and the
+/// seconds they took.
+fn report_trades(service: &Service, symbol: &str, interval: Duration) -> (u32, f64) {
+    let began = Instant::now();
     let send = |reporter: u32| {
         let mut client = service.client();
         for number in 0..REPORTS {
+            thread::sleep((began + interval * number).saturating_duration_since(Instant::now()));
             let trade =
                 |at| format!("{{\"trade_id\":\"{reporter}-{number}-{at}\",\"price\":\"3.41\",\"quantity\":\"1\"}}\n");
             let body: String = (0..TRADES).map(trade).collect();
-            client.send("POST", "/trades?symbol=bench", NDJSON, body.as_bytes()).expect_success("trades");
+            let path = format!("/trades?symbol={symbol}");
+            client.send("POST", &path, NDJSON, body.as_bytes()).expect_success("trades");
         }
     };
-    let began = Instant::now();
     thread::scope(|scope| {
         for reporter in 0..REPORTERS {
             scope.spawn(move || send(reporter));
         }
     });
-    let (total, seconds) = (REPORTERS * REPORTS * TRADES, began.elapsed().as_secs_f64());
-    let name = format!("trades in NDJSON, batches of {TRADES}, {REPORTERS} connections");
-    report.row(name, format!("{:.0} trades/s", f64::from(total) / seconds), "50,000/s");
-    let began = Instant::now();
-    let page = service.client().get("/market/candles/bench?resolution=1d").expect_success("candles").body;
+    (REPORTERS * REPORTS * TRADES, began.elapsed().as_secs_f64())
+}
+
+/// Reads the candles, which have every trade.
+fn expect_all(service: &Service, symbol: &str, total: u32) {
+    let path = format!("/market/candles/{symbol}?resolution=1d");
+    let page = service.client().get(&path).expect_success("candles").body;
     let page: serde_json::Value = serde_json::from_slice(&page).expect("JSON");
     let counts = page["items"].as_array().expect("candles").iter().filter_map(|candle| candle["trades"].as_u64());
     assert_eq!(counts.sum::<u64>(), u64::from(total), "every trade is in a candle");
-    let waited = began.elapsed().as_secs_f64() * 1e3;
-    report.row("the candle has all of these trades", format!("{waited:.0} ms after the last report"), "within 1 s");
 }

@@ -1,12 +1,13 @@
 -- Apply fills of the matching engine, all or none, each trade once.
 -- KEYS[1 .. 13]  the keys of the book, see book.lua
 -- KEYS[14 .. 17] fills  hashes of four hours: trade id -> <sequence> <digest> <buy remaining> <sell remaining>
--- KEYS[18] tape  stream of trades
--- ARGV[1 .. 5]   see book.lua   ARGV[6 ..] ten for each fill: trade id, buy id, sell id, ticks, quantity (30 digits), price and
+-- KEYS[18] tape  stream of trades        KEYS[19] index  sorted set, the minutes of the window of trades
+-- ARGV[1 .. 5]   see book.lua   ARGV[6] most  integer, the minutes of the window at which no fill is applied; empty: any number
+-- ARGV[7 ..]     ten for each fill: trade id, buy id, sell id, ticks, quantity (30 digits), price and
 -- quantity as printed, taker ('buy', 'sell' or empty), time (Unix ms; empty: now), digest of the fill
 -- Returns {'filled', sequence, <replayed: 1 or 0> <sequence> <buy remaining> <sell remaining>, ...}, or {'refused', <fill from
--- 0>, <rule>, <what the rule compares>}, which changed nothing.   O(fills log n); 30 us for a fill that ends both orders
-assert(#KEYS == 18 and #ARGV % 10 == 5, 'fills: 18 keys, 5 arguments and 10 for each fill')
+-- 0>, <rule>, <what the rule compares>} or {'behind'}, which changed nothing.   O(fills log n); 30 us for a fill that ends both orders
+assert(#KEYS == 19 and #ARGV % 10 == 6, 'fills: 19 keys, 6 arguments and 10 for each fill')
 sweep(16)
 local orders, results, planned = {}, {}, {}
 local function load(id)
@@ -30,9 +31,9 @@ local function refusal(id, side, name, ticks, quantity)
   order.remaining, order.rev = rest, format('%d', order.rev + 1)
 end
 
-for at = 6, #ARGV, 10 do
+for at = 7, #ARGV, 10 do
   local trade, buy, sell, ticks, quantity = unpack(ARGV, at, at + 4)
-  local number = (at - 6) / 10
+  local number = (at - 7) / 10
   local known = recall(14, trade)
   if known then
     local sequence_then, digest, rests = match(known, '^(%d+) (%S+) (.*)$')
@@ -45,6 +46,8 @@ for at = 6, #ARGV, 10 do
     planned[#planned + 1] = { at = at, buy = orders[buy].remaining, sell = orders[sell].remaining }
   end
 end
+
+if #planned > 0 and ARGV[6] ~= '' and call('ZCARD', KEYS[19]) >= tonumber(ARGV[6]) then return done({ 'behind' }) end
 
 -- An owner as clients write it.
 local function unescaped(owner)
@@ -71,7 +74,7 @@ for _, fill in ipairs(planned) do
     unescaped(orders[sell].owner), 'bo', buy, 'so', sell)
   call('HSET', KEYS[13 + hour], trade, number .. ' ' .. ARGV[at + 9] .. ' ' .. fill.buy .. ' ' .. fill.sell)
   call('HSET', STATE, 'last_price', ticks)
-  results[(at - 6) / 10 + 1] = '0 ' .. number .. ' ' .. fill.buy .. ' ' .. fill.sell
+  results[(at - 7) / 10 + 1] = '0 ' .. number .. ' ' .. fill.buy .. ' ' .. fill.sell
   fill.number = number
 end
 if #planned > 0 then call('PEXPIRE', KEYS[13 + hour], 3 * HOUR) end

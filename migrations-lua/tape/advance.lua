@@ -8,29 +8,32 @@
 -- ARGV[4] keep      integer, the entries behind the position that stay on the tape; empty: all
 -- ARGV[5] life      integer, ms that the tape is kept; the positions are kept a day longer
 -- ARGV[6] now       integer, Unix milliseconds; empty: Redis's own clock
--- ARGV[7] generation  of the window, if it has none yet          ARGV[8] count  integer, the number of changed minutes
--- ARGV[9 ..]        for each of them: minute, the rev that it had (empty: it was not there), '<base> <trades>'; then for each
+-- ARGV[7] known     the generation in KEYS[6]; empty: none       ARGV[8] generation  the new one; the same one if there is one
+-- ARGV[9] count     integer, the number of changed minutes
+-- ARGV[10 ..]       for each of them: minute, the rev that it had (empty: it was not there), '<base> <trades>'; then for each
 --   hash of results: its life in ms, the number n of its fields, and n fields and values
--- Returns 1, or 0 if the position or a minute was another one and nothing was changed.   O(fields + trimmed entries)
-assert(#KEYS >= 6 and #ARGV >= 8, 'advance: 6 keys, 8 arguments, and those of minutes and results')
-local life, count = tonumber(ARGV[5]), tonumber(ARGV[8])
+-- Returns 1, or 0 if the position, a minute or the generation was another one and nothing was changed.
+--   O(fields + trimmed entries)
+assert(#KEYS >= 6 and #ARGV >= 9, 'advance: 6 keys, 9 arguments, and those of minutes and results')
+local life, count = tonumber(ARGV[5]), tonumber(ARGV[9])
 assert(life and count, 'advance: life and count are integers')
 if (redis.call('HGET', KEYS[2], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-for at = 9, 6 + 3 * count, 3 do
+for at = 10, 7 + 3 * count, 3 do
   local known = redis.call('HGET', KEYS[5], ARGV[at])
   if (known and string.match(known, '^%d+') or '') ~= ARGV[at + 1] then return 0 end
 end
-local at = 9
+local at = 10
 if count > 0 then
+  if (redis.call('HGET', KEYS[6], 'generation') or '') ~= ARGV[7] then return 0 end
   local time = redis.call('TIME')
   local now = tonumber(ARGV[6]) or time[1] * 1000 + math.floor(time[2] / 1000)
   -- Microseconds: the number is above all earlier ones, even if Redis has lost them.
   local rev = string.format('%.0f', math.max(now * 1000, (tonumber(redis.call('HGET', KEYS[6], 'rev') or '') or 0) + 1))
   redis.call('HSET', KEYS[6], 'rev', rev)
-  redis.call('HSETNX', KEYS[6], 'generation', ARGV[7])
+  redis.call('HSET', KEYS[6], 'generation', ARGV[8])
   redis.call('HSETNX', KEYS[6], 'since', string.format('%.0f', now))
   redis.call('PEXPIRE', KEYS[6], 400 * 86400000)
-  while at <= 6 + 3 * count do
+  while at <= 7 + 3 * count do
     redis.call('HSET', KEYS[5], ARGV[at], rev .. ' ' .. ARGV[at + 2])
     redis.call('ZADD', KEYS[3], ARGV[at], ARGV[at])
     redis.call('ZADD', KEYS[4], ARGV[at], ARGV[at])

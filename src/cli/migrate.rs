@@ -108,11 +108,11 @@ fn print_skipped(skipped: &[String], kind: &str) {
 }
 
 /// Connects to the Redis that stores the service's state, and detects its modules.
-async fn connect(config: &Config, tasks: &Tasks) -> Result<Redis, Failure> {
+pub(super) async fn connect(config: &Config, tasks: &Tasks) -> Result<Redis, Failure> {
     app::check_config(config).map_err(Failure::config)?;
     let redis: RedisConfig = config.section().map_err(Failure::config)?;
     if !redis.base().is_named() && redis.state.is_none() {
-        return Err(Failure::config("redis.url is not set, and a private Redis has no modules"));
+        return Err(Failure::config("redis.url is not set, and a private Redis runs only with the service"));
     }
     tls::install_provider();
     let command_timeout = redis.command_timeout.max(COMMAND_TIMEOUT);

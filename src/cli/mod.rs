@@ -1,11 +1,14 @@
 //! The commands of the service's binary.
 
+mod audit;
 mod document;
 mod healthcheck;
 mod key;
+mod keys;
 mod migrate;
 mod progress;
 mod serve;
+mod trades;
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -43,6 +46,15 @@ enum Command {
     /// Move stored data between native Redis types and the modules of Redis; stop the service first.
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// Verify the audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Show and rotate the keys that the service encrypts and signs with.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Work on the archive of trades.
+    #[command(subcommand)]
+    Trades(trades::Command),
     /// Check the configuration and report the first mistake.
     CheckConfig,
     /// Show the configuration.
@@ -85,6 +97,9 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         }
         Command::Openapi(options) => document::run(config()?, &options)?,
         Command::Migrate(command) => migrate::run(&config()?, &command)?,
+        Command::Audit(command) => return audit::run(&config()?, &command),
+        Command::Keys(command) => return keys::run(&config()?, &command),
+        Command::Trades(command) => trades::run(&config()?, command)?,
         Command::Healthcheck => healthcheck::run(&config()?)?,
         Command::Config(ConfigCommand::Print) => {
             let config = config()?;

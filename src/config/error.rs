@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 /// A rule of a section that its values violate.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{field}: {reason}")]
 pub struct FieldError {
     pub(super) field: Cow<'static, str>,
     pub(super) reason: String,

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod archive;
+pub mod audit;
 pub mod cache;
 pub mod epoch;
 mod feature;
@@ -10,15 +11,18 @@ pub mod hosts;
 pub mod idempotency;
 pub mod inspect;
 pub mod json;
+pub mod keys;
 pub mod locks;
 pub mod metrics;
 pub mod orderbook;
 pub mod pubsub;
 pub mod ratelimit;
 pub mod streams;
+pub mod subjects;
 pub mod timeseries;
 pub mod trades;
 pub mod ui;
+pub mod warming;
 
 pub use feature::{Feature, StartError};
 
@@ -26,6 +30,7 @@ pub use feature::{Feature, StartError};
 pub static FEATURES: &[&Feature] = &[
     &alerts::FEATURE,
     &archive::FEATURE,
+    &audit::FEATURE,
     &cache::FEATURE,
     &epoch::FEATURE,
     &health::FEATURE,
@@ -33,13 +38,16 @@ pub static FEATURES: &[&Feature] = &[
     &idempotency::FEATURE,
     &inspect::FEATURE,
     &json::FEATURE,
+    &keys::FEATURE,
     &locks::FEATURE,
     &metrics::FEATURE,
     &orderbook::FEATURE,
     &pubsub::FEATURE,
     &ratelimit::FEATURE,
     &streams::FEATURE,
+    &subjects::FEATURE,
     &timeseries::FEATURE,
     &trades::FEATURE,
     &ui::FEATURE,
+    &warming::FEATURE,
 ];

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::auth::ADMIN;
 use super::problem::{ProblemKind, REDIS_WRITES_REFUSED};
 
 /// What a caller must present.
@@ -79,6 +80,19 @@ pub enum Repetition {
     Ignore,
 }
 
+/// Which requests of an operation the audit log records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// None of them.
+    None,
+    /// All are counted after they were answered.
+    Counted,
+    /// Each one is recorded before it acts, and its outcome afterwards.
+    Recorded,
+    /// Those with this query parameter are recorded as by [`Audit::Recorded`].
+    RecordedWith(&'static str),
+}
+
 /// The row of one operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
@@ -94,6 +108,8 @@ pub struct Access {
     pub changes_state: bool,
     /// How many replicas must have what the operation writes, whatever the request demands.
     pub min_replicas: u8,
+    /// Which requests the audit log records, if that does not follow from the scope.
+    pub audited: Option<Audit>,
     /// The problems that it can return; the API document lists them.
     pub problems: &'static [&'static [&'static ProblemKind]],
 }
@@ -126,6 +142,7 @@ impl Access {
             keys: Keys::All,
             changes_state: false,
             min_replicas: 0,
+            audited: None,
             problems: &[],
         }
     }
@@ -178,6 +195,22 @@ impl Access {
     pub const fn min_replicas(mut self, replicas: u8) -> Self {
         self.min_replicas = replicas;
         self
+    }
+
+    /// States which requests the audit log records, if that does not follow from the scope.
+    #[must_use]
+    pub const fn audited(mut self, audit: Audit) -> Self {
+        self.audited = Some(audit);
+        self
+    }
+
+    /// Which requests the audit log records.
+    pub fn audit(&self) -> Audit {
+        self.audited.unwrap_or(match self.guard {
+            Guard::Scope(ADMIN) if self.method == "GET" => Audit::Counted,
+            Guard::Scope(ADMIN) => Audit::Recorded,
+            _ => Audit::None,
+        })
     }
 
     /// Whether the operation is a write to Redis, as its problems say.

@@ -26,12 +26,12 @@ impl Middleware {
         if let Some(Route { guard: Guard::Scope(scope), path, .. }) = route {
             auth::accept_key_in_query(path, request);
             let principal: Arc<Principal> = self.authenticator.authenticate(request.headers_mut())?;
+            request.extensions_mut().insert(Arc::clone(&principal));
             permit(&principal, scope, route, request.uri().path())?;
             if let Some(slot) = &mut slot {
                 slot.assign(&principal).map_err(overloaded)?;
             }
-            caller = Some(Arc::clone(&principal));
-            request.extensions_mut().insert(principal);
+            caller = Some(principal);
         } else if let Some(Route { guard: Guard::InBand, .. }) = route {
             let known = self.authenticator.authenticate_if_present(request.headers_mut())?;
             if let (Some(slot), Some(known)) = (&mut slot, &known) {

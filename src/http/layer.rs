@@ -7,12 +7,16 @@ use axum::extract::Request;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 
+use super::audited::Denied;
 use super::openapi_router::BoundHandler;
 
 /// A layer. Unlike a layer of `tower`, it costs the requests on which it does not act neither a move nor a future.
 pub trait RequestLayer: Debug + Send + Sync {
     /// Whether the layer acts on the request.
     fn acts_on(&self, request: &Request) -> bool;
+
+    /// Notes that a request was answered 401 or 403, wherever that was decided.
+    fn denied(&self, _: &Denied<'_>) {}
 
     /// Responds to the request, with or without calling `next`.
     fn respond(self: Arc<Self>, request: Request, next: Next) -> BoxFuture<'static, Response>;

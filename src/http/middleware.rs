@@ -30,6 +30,7 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
 use super::access::{Budget, LONGEST_WAIT, Repetition, Weight};
+use super::audited::{Audited, Peer};
 use super::auth::{Authenticator, Principal, Scopes};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
 use super::layer::{self, Layers};
@@ -155,6 +156,7 @@ impl Service<Request> for MiddlewareService {
             answered: false,
             admission: Admission::default(),
             awaits_body: None,
+            peer: request.extensions().get().copied(),
             route,
         };
         if !http_body::Body::is_end_stream(request.body()) {
@@ -164,6 +166,7 @@ impl Service<Request> for MiddlewareService {
         }
         let admitted = middleware.admit(&mut request, context.route.as_deref());
         let state = if let Err(problem) = admitted {
+            context.admission.caller = request.extensions().get().cloned();
             State::Rejected { problem: Some(problem) }
         } else {
             context.admission = admitted.unwrap_or_default();
@@ -181,6 +184,9 @@ impl Service<Request> for MiddlewareService {
                     legacy_prefix::strip(request.uri_mut());
                     if route.repetition != Repetition::Replay {
                         request.extensions_mut().insert(route.repetition);
+                    }
+                    if let Some(audited) = Audited::of(route.audit, route.path, &request, &context.id) {
+                        request.extensions_mut().insert(audited);
                     }
                     if route.has_parameters {
                         request.extensions_mut().insert(RoutePath(route.path));
@@ -277,6 +283,7 @@ struct RequestContext {
     answered: bool,
     admission: Admission,
     awaits_body: Option<AwaitsBody>,
+    peer: Option<Peer>,
 }
 
 impl RequestContext {
@@ -284,6 +291,7 @@ impl RequestContext {
         self.answered = true;
         let response = durability::confirm(self.admission.durability, response);
         let response = self.count_memory(response);
+        self.report_denial(&response);
         let mut response = self.complete(response);
         if self.method == Method::HEAD {
             remove_body(&mut response);

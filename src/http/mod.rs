@@ -5,6 +5,7 @@
 
 pub mod access;
 mod admission;
+pub mod audited;
 pub mod auth;
 pub mod batch_item;
 pub mod body;

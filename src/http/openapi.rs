@@ -17,6 +17,7 @@ use super::problem::ProblemBody;
 const TAGS: &[(&str, &str)] = &[
     ("health", "Whether the service is ready. No credential is needed."),
     ("cache", "Values with a TTL: any bytes, with conditional writes, counters, tags and protection from stampedes."),
+    ("warming", "Cache warming: values that are cached before they are requested, and reads through the cache."),
     ("locks", "Leases with fencing tokens: one holder per resource, for a limited time."),
     ("ratelimit", "Decisions whether a call is allowed, reservations of a cost, and exceptions for single keys."),
     ("json", "JSON documents that are read and changed by path."),
@@ -37,6 +38,9 @@ const TAGS: &[(&str, &str)] = &[
     ("envoy", "The rate limit service of Envoy, as JSON."),
     ("metrics", "The metrics of the service and of its Redis servers."),
     ("alerts", "Alerts of the service itself: those that fire, their history, and who takes charge of them."),
+    ("audit", "The log of administrative actions: who did what, and whether the log is whole."),
+    ("subjects", "Persons: export of what is stored about them, and erasure with a signed receipt."),
+    ("keys", "The keys that the service encrypts and signs with, by fingerprint."),
     ("inspect", "Looks into the Redis servers, for administrators."),
     ("ui", "The live numbers of the web page at `/ui/`."),
     ("documentation", "The pages that explain problems."),

@@ -76,8 +76,12 @@ problems! { COMMON:
         "Retry after the time in Retry-After. Nothing was changed.";
     DEADLINE_EXCEEDED = "deadline-exceeded", GATEWAY_TIMEOUT, "The request exceeded its deadline",
         "The outcome of a write is unknown: retry it only with the same Idempotency-Key.";
+    ARCHIVE_BEHIND = "archive-behind", INSUFFICIENT_STORAGE, "Too many minutes wait for their files",
+        "The archive cannot write or remove minutes of this symbol: see GET /trades/archive/status. Nothing was stored.";
     FOLD_BEHIND = "fold-behind", SERVICE_UNAVAILABLE, "The candles are too far behind the trades",
         "Retry after the time in Retry-After; the service is catching up. Nothing was stored.";
+    AUDIT_UNAVAILABLE = "audit-unavailable", SERVICE_UNAVAILABLE, "The audit log cannot record the action",
+        "Nothing was done: this action must be recorded before it acts. Retry after the time in Retry-After.";
     REDIS_UNAVAILABLE = "redis-unavailable", SERVICE_UNAVAILABLE, "Redis cannot be reached",
         "Retry after the time in Retry-After. outcome says whether the request may have been applied.";
     REDIS_TIMEOUT = "redis-timeout", GATEWAY_TIMEOUT, "Redis did not answer in time",

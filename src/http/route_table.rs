@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, Method};
 
-use super::access::{Access, Budget, Fencing, Guard, Keys, Repetition, Weight};
+use super::access::{Access, Audit, Budget, Fencing, Guard, Keys, Repetition, Weight};
 use super::legacy_prefix::without_legacy_prefix;
 use super::openapi_router::{BoundHandler, Operation};
 use crate::telemetry::metrics::{HttpMetrics, RouteMetrics};
@@ -24,6 +24,7 @@ pub struct Route {
     /// Whether it is a write to Redis, and how many replicas must always have it.
     pub writes: bool,
     pub min_replicas: u8,
+    pub audit: Audit,
     pub path: &'static str,
     pub has_parameters: bool,
     pub metrics: RouteMetrics,
@@ -107,6 +108,7 @@ impl RouteTable {
                 changes_state: row.changes_state,
                 writes: row.writes(),
                 min_replicas: if row.writes() { row.min_replicas } else { 0 },
+                audit: row.audit(),
                 path: row.path,
                 has_parameters: row.path.contains('{'),
                 metrics: metrics.route(row.method, row.path),

@@ -33,6 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::audited::Peer;
 use super::connection::OpenConnection;
 use super::documentation;
 use super::header_timer::HeaderTimer;
@@ -199,7 +200,8 @@ where
             .keep_alive_interval(Some(Duration::from_secs(20)))
             .keep_alive_timeout(Duration::from_secs(10));
         let is_used = Arc::new(AtomicBool::new(false));
-        let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used), open };
+        let peer = stream.peer_addr().ok().map(|address| Peer(address.ip().to_canonical()));
+        let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used), open, peer };
         let mut connection =
             pin!(builder.serve_connection_with_upgrades(TokioIo::new(ReadByClient::new(stream, self.idle)), service));
         // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
@@ -237,6 +239,7 @@ struct ConnectionService<S> {
     /// Whether a request has arrived.
     is_used: Arc<AtomicBool>,
     open: OpenConnection,
+    peer: Option<Peer>,
 }
 
 impl<S> hyper::service::Service<hyper::Request<Incoming>> for ConnectionService<S>
@@ -261,6 +264,9 @@ where
         let mut request = request.map(body);
         if request.headers().contains_key(header::UPGRADE) {
             request.extensions_mut().insert(self.open.clone());
+        }
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
         }
         Either::Left(self.service.clone().call(request))
     }

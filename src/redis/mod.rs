@@ -23,6 +23,7 @@ mod master_switch;
 mod metrics;
 mod node_info;
 mod pass_fence;
+mod persistence;
 mod report;
 mod reserved_prefixes;
 mod role;
@@ -54,7 +55,10 @@ pub use fence::{Fence, FencingToken};
 pub use key::{Key, KeySpace, Segment, unescape};
 pub use link::enter_lane;
 pub use listener::{ListenerChange, News};
+pub use persistence::{AppendOnlyState, NodePersistence, SnapshotState};
 pub use report::RoleReport;
+#[cfg(test)]
+pub use reserved_prefixes::own_prefixes;
 pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;

@@ -9,9 +9,11 @@ const OTHERS: &str = "others";
 /// above.
 const OWNERS: &[(&str, &str)] = &[
     ("alerts:", INTERNAL),
+    ("audit:", INTERNAL),
     ("blockchain_config:", "json"),
     ("cache:", INTERNAL),
     ("candles:", INTERNAL),
+    ("custody:", INTERNAL),
     ("energy:", "timeseries"),
     ("form_data:", "json"),
     ("gridtokenx:", OTHERS),
@@ -44,12 +46,19 @@ const OWNERS: &[(&str, &str)] = &[
     ("ts:", INTERNAL),
     ("user_activity:", "json"),
     ("user_preferences:", "json"),
+    ("warming:", INTERNAL),
 ];
 
 /// A name prefix of another owner that keys under `prefix` could collide with, if there is one.
 pub fn owned_elsewhere(prefix: &str, capability: &str) -> Option<&'static str> {
     let overlaps = |owned: &str| owned.starts_with(prefix) || prefix.starts_with(owned);
     OWNERS.iter().find(|(owned, owner)| *owner != capability && overlaps(owned)).map(|(owned, _)| *owned)
+}
+
+/// The prefixes of this service's capabilities.
+#[cfg(test)]
+pub fn own_prefixes() -> impl Iterator<Item = &'static str> {
+    OWNERS.iter().filter(|(_, owner)| *owner != OTHERS).map(|(prefix, _)| *prefix)
 }
 
 #[cfg(test)]

@@ -15,6 +15,19 @@ static TAKE_TURN: LuaScript = LuaScript::new(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn(UnixMillis);
 
+impl Turn {
+    /// The turn that a script of the job has kept until this time.
+    pub const fn at_time(at: UnixMillis) -> Self {
+        Self(at)
+    }
+
+    /// The value of the turn's key while no other replica has taken the turn since. A script that compares it rejects the
+    /// writes of a replica that was paused for longer than its turn.
+    pub const fn fence(self) -> UnixMillis {
+        self.0
+    }
+}
+
 impl Redis {
     /// Takes the turn of a periodic job. `last` is the key of the job's last turn. Returns `false` if a replica took the
     /// turn, or reported progress, within `interval_ms`.

@@ -34,4 +34,4 @@ pub use scripts::{Advance, Appended, NewTrade, Pending, Results, advance, append
 pub use sum::Sum;
 pub use symbol::{Reference, Symbol};
 pub use trade::{Entry, Side, Trade, field, is_entry_id, newest, parties};
-pub use window::{Base, MinuteChange, WindowKeys, WindowMinute, changed};
+pub use window::{Base, Generation, WindowChange, WindowKeys, WindowMinute, changed};

@@ -4,10 +4,9 @@ use super::amount::Decimal;
 use super::keys::TapeKeys;
 use super::symbol::Reference;
 use super::trade::{Entry, Side};
-use super::window::{MinuteChange, WindowKeys};
+use super::window::{MinuteChange, WindowChange, WindowKeys};
 use crate::clock::{Clock, UnixMillis};
 use crate::lua_scripts;
-use crate::random::unique_text;
 use crate::redis::{BadReply, Fence, Key, ScriptCall, flag};
 
 lua_scripts! {
@@ -55,19 +54,24 @@ pub enum Appended {
     Reused(usize),
     /// The fold of the tape is late; nothing was appended.
     Full,
+    /// The window has as many minutes as it may have; nothing was appended.
+    Behind,
 }
 
-/// Appends trades with different ids to the tape of a symbol, all or none.
+/// Appends trades with different ids to the tape of a symbol, all or none. With `most`, no new trade is accepted once the window
+/// has so many minutes.
 pub fn append(
     keys: &TapeKeys,
     fence: Option<&Fence>,
     trades: &[NewTrade],
+    most: Option<u64>,
     clock: &Clock,
 ) -> ScriptCall<Vec<String>, Appended> {
     let text = |reference: &Option<Reference>| reference.as_ref().map(Reference::to_string).unwrap_or_default();
     let [ids, other_ids] = &keys.ids;
-    let mut call = APPEND.guarded_write(fence, &[&keys.tape, ids, other_ids]).arg(clock.redis_arg());
-    call = call.arg(LIMIT).arg(IDS).arg(IDS_AGE).arg(LIFE);
+    let mut call = APPEND.guarded_write(fence, &[&keys.tape, ids, other_ids, &keys.window.index]);
+    call = call.arg(clock.redis_arg()).arg(LIMIT).arg(IDS).arg(IDS_AGE).arg(LIFE);
+    call = call.arg(most.map(|most| most.to_string()).unwrap_or_default());
     for trade in trades {
         call = call
             .arg(trade.id.as_str())
@@ -93,6 +97,7 @@ fn appended(reply: Vec<String>) -> Result<Appended, BadReply> {
         }
         ["reused", index] => index.parse().map(Appended::Reused).map_err(|_| BadReply::new(&reply)),
         ["full"] => Ok(Appended::Full),
+        ["behind"] => Ok(Appended::Behind),
         _ => Err(BadReply::new(&reply)),
     }
 }
@@ -129,21 +134,22 @@ pub struct Advance<'a> {
     pub position: &'a str,
     /// Whether the entries behind the new position are trimmed.
     pub trims: bool,
-    pub minutes: &'a [MinuteChange],
+    pub window: &'a WindowChange,
     pub results: &'a [Results],
 }
 
 /// Moves the position of a reader, changes minutes of the window and stores results. Returns `false`, and changes nothing, if
-/// another replica has moved the position, or a minute was changed or removed since it was read.
+/// another replica has moved the position, or a minute was changed or removed, or the state lost, since it was read.
 pub fn advance(keys: &TapeKeys, step: &Advance<'_>, clock: &Clock) -> ScriptCall<i64, bool> {
-    let Advance { reader, expected, position, trims, minutes, results } = *step;
-    let WindowKeys { index, dirty, minutes: window, state, .. } = &keys.window;
-    let own = [&keys.tape, &keys.positions, index, dirty, window, state];
+    let Advance { reader, expected, position, trims, window, results } = *step;
+    let WindowKeys { index, dirty, minutes, state, .. } = &keys.window;
+    let own = [&keys.tape, &keys.positions, index, dirty, minutes, state];
     let all: Vec<&Key> = own.into_iter().chain(results.iter().map(|of| &of.key)).collect();
     let kept = if trims { KEPT.to_string() } else { String::new() };
     let mut call = ADVANCE.write(&all).arg(reader).arg(expected).arg(position).arg(kept).arg(LIFE);
-    call = call.arg(clock.redis_arg()).arg(unique_text()).arg(minutes.len());
-    for MinuteChange { minute, expected, base, trades } in minutes {
+    let known = window.known.map(|known| known.to_string()).unwrap_or_default();
+    call = call.arg(clock.redis_arg()).arg(known).arg(window.generation.to_string()).arg(window.minutes.len());
+    for MinuteChange { minute, expected, base, trades } in &window.minutes {
         let expected = expected.map(|rev| rev.to_string()).unwrap_or_default();
         call = call.arg(minute).arg(expected).arg(format!("{} {}", base.text(), trades.encode()));
     }

@@ -3,7 +3,7 @@
 Usage: swagger_ui.py BASE_URL --api-key KEY --screenshot FILE --values JSON
 
 `--values` names the fields that a person copies from an earlier response:
-`{"extend_lock": {"body/token": ["acquire_lock", "body/token"]}, ...}`, with `body/<name>` for a field of a JSON body and
+`{"extend_lock": {"body/token": ["acquire_lock", "body/token"]}, ...}`, with `body/<path>` for a field of a JSON body and
 any other name for a parameter or a header.
 
 An operation runs once for each media type of its body and of its response. Prints one JSON object per response:
@@ -198,7 +198,10 @@ def value_of(response, field):
     name = field.removeprefix("body/")
     if name == field:
         return response["headers"][name]
-    return json.loads(response["body"])[name]
+    value = json.loads(response["body"])
+    for part in name.split("/"):
+        value = value[part]
+    return value
 
 
 def main():

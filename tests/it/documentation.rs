@@ -76,15 +76,24 @@ async fn the_metrics_page_explains_every_metric_with_a_query() {
     let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     // Those of the spool exist only if there is one.
     let spool = directory.path().join("spool").to_string_lossy().into_owned();
-    let variables = [collector, ("GTX__HOSTS__SPOOL_DIR", &*spool)];
+    // Those of the audit log exist only with a key.
+    let key = directory.path().join("key").to_string_lossy().into_owned();
+    std::fs::write(&key, "5e".repeat(32)).expect("written");
+    let variables = [collector, ("GTX__HOSTS__SPOOL_DIR", &*spool), ("GTX__AUDIT__KEY_FILE", &*key)];
     let mut service = ServiceProcess::start_private(&directory.path().join("redis"), &variables);
     service.ready();
-    // The number of orders exists only for books, and the lag only for groups that have claimed.
+    // The number of orders exists only for books, the lag only for groups that have claimed, and keys only after a run.
     for (method, path, body) in [
         ("PUT", "/orderbooks/A/settings", r#"{"mode":"store","kind":"orders"}"#),
         ("POST", "/streams/a/events", r#"{"events":[{"type":"A","data":{}}]}"#),
         ("PUT", "/streams/a/groups/b", "{}"),
         ("POST", "/streams/a/groups/b/claim", r#"{"consumer":"c"}"#),
+        (
+            "PUT",
+            "/warming/tasks/a",
+            r#"{"key":"market:a:{id}","values":{"market:a:b":1},"strategy":{"kind":"startup"},"ttl_ms":60000}"#,
+        ),
+        ("POST", "/warming/tasks/a/run", r#"{"wait_ms":20000}"#),
     ] {
         let length = body.len();
         let headers = "Host: test\r\nConnection: close\r\nContent-Type: application/json";

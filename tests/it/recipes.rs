@@ -10,6 +10,8 @@ use crate::support::{ServiceProcess, in_repository, output_text, run_python_tool
 
 /// The address in the pages.
 pub const DOCUMENTED_ADDRESS: &str = "localhost:4040";
+/// The directory of the archive in the pages.
+const DOCUMENTED_ARCHIVE: &str = "/var/lib/gridtokenx-redis/archive";
 /// Separates the outputs of the blocks of one shell.
 const END_OF_BLOCK: &str = "@@ end of block @@";
 /// The languages of examples.
@@ -42,6 +44,8 @@ recipes! {
     a_ticker_shows_every_price: "price-ticker.md",
     a_view_of_events_resumes: "projection.md",
     tokens_are_used_once: "single-use-tokens.md",
+    files_of_trades_are_read: "trade-archive.md",
+    values_are_cached_before_they_are_requested: "warm-values.md",
 }
 
 #[test]
@@ -67,10 +71,14 @@ async fn check_recipe(page: &str) {
     assert!(text.contains("\n## What can fail\n") && text.contains("\nScope"), "{page}");
     for example in examples {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut service = ServiceProcess::start_private(&folder.path().join("redis"), &[]);
+        let archive = folder.path().join("archive");
+        std::fs::create_dir(&archive).expect("a folder");
+        let archive = archive.to_str().expect("a path");
+        let mut service =
+            ServiceProcess::start_private(&folder.path().join("redis"), &[("GTX__ARCHIVE__DIR", archive)]);
         service.ready();
         let address = service.address().to_string();
-        let script = example.script.replace(DOCUMENTED_ADDRESS, &address);
+        let script = example.script.replace(DOCUMENTED_ADDRESS, &address).replace(DOCUMENTED_ARCHIVE, archive);
         let output = match example.language {
             "python" => python(&script).await,
             _ => shell(&script, folder.path()),

@@ -18,10 +18,20 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("get_channel_presence", "", 409, "no default namespace shows presence"),
     ("count_channel_presence", "", 409, "no default namespace shows presence"),
     ("acknowledge_alert", "", 404, "no alert fires"),
+    ("list_audit_entries", "", 409, "the audit log is off"),
+    ("verify_audit_log", "", 409, "the audit log is off"),
+    ("erase_subject", "", 409, "the audit log, whose key signs receipts, is off"),
+    ("get_erasure", "", 404, "nothing was erased"),
     ("replace_book", "", 404, "The book of the other examples has orders"),
     ("replace_book", "application/x-ndjson", 404, "An earlier example has deleted the book"),
     ("report_trades", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
+    ("get_archive_status", "", 404, "The service has no directory for files"),
+    ("list_archive_files", "", 404, "The service has no directory for files"),
+    ("list_archive_gaps", "", 404, "The service has no directory for files"),
+    ("verify_archive", "", 404, "The service has no directory for files"),
+    ("run_archive", "", 404, "The service has no directory for files"),
     ("delete_stream_group", "", 404, "The group of the other examples is in use"),
+    ("delete_warming_task", "", 404, "The task of the other examples is in use"),
     ("publish_messages", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
     ("post_many_samples", "application/x-ndjson", 422, "Swagger UI sends lines of JSON as one JSON string"),
 ];
@@ -38,6 +48,8 @@ const COPIED: &[(&str, &str, &str, &str)] = &[
     ("extend_lock", "body/token", "acquire_lock", "body/token"),
     ("release_lock", "Lock-Token", "acquire_lock", "body/token"),
     ("settle_reservation", "id", "reserve_limit", "body/reservation"),
+    ("get_warming_run", "id", "run_warming_task", "body/run/id"),
+    ("stop_warming_run", "id", "run_warming_task", "body/run/id"),
 ];
 
 /// The operations whose responses differ from their examples, and why.
@@ -47,6 +59,8 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("list_alert_history", "no alert has fired"),
     ("list_latency_events", "Redis has not been slow"),
     ("list_slow_commands", "no command of Redis was slow"),
+    ("list_keys", "the service has no keys"),
+    ("get_persistence", "the server may not have been checked yet"),
     ("get_inventory", "the inventory may still run"),
     ("get_minute", "the minute that runs has no trade if the only one came before it began"),
 ];

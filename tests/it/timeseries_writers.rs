@@ -110,9 +110,9 @@ fn every_sample_is_stored_once_although_processes_are_killed() {
                 continue;
             }
             let killed = kill - kill / 3;
-            services[killed].signal("KILL");
-            // The port is free now: the service of another test may listen on it next.
+            // Its port may soon be that of another test's service.
             *addresses[killed].lock().expect("the address") = None;
+            services[killed].signal("KILL");
             services[killed].ended_within(PATIENCE);
             services[killed] = ServiceProcess::start_on(&redis, &[]);
             *addresses[killed].lock().expect("the address") = Some(services[killed].address());

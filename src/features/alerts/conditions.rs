@@ -219,6 +219,20 @@ const OF_REPLICA: &[Condition] = &[
         matching: |label| label("result") == "refused",
         ..replica("ReloadRefused", Warning, "A changed configuration was refused", "config_reloads_total", Rise(1.0))
     },
+    replica(
+        "ArchiveLag",
+        Warning,
+        "Minutes of trades wait for their files",
+        "trades_archive_lag_seconds",
+        Above(900.0, 600.0),
+    ),
+    replica(
+        "ArchiveDamaged",
+        Critical,
+        "A verification found files of trades missing or damaged",
+        "trades_archive_verify_failures_total",
+        Rise(1.0),
+    ),
     Condition {
         of: Some("host_samples_unstored_limit"),
         ..replica("HostsWaiting", Warning, "Host samples wait for Redis", "host_samples_unstored", Above(0.5, 0.3))

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::coverage::Coverage;
 use crate::clock::UnixMillis;
 use crate::config::value::Span;
 use crate::http::times::QueryTime;
@@ -62,36 +63,41 @@ impl PriceLevel {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MarketMinuteSum)]
 pub(super) struct MinuteSum {
-    pub open: Decimal,
+    /// Null, like `close` and the other fields that may be, if the minute was imported: such files have volumes only.
+    #[schema(required = true)]
+    pub open: Option<Decimal>,
     pub high: Decimal,
     pub low: Decimal,
-    pub close: Decimal,
+    #[schema(required = true)]
+    pub close: Option<Decimal>,
     /// The sum of the quantities.
     #[schema(value_type = Decimal)]
     pub volume: Sum,
     /// The sum of price times quantity.
-    #[schema(value_type = Decimal)]
-    pub quote_volume: Sum,
+    #[schema(value_type = Option<Decimal>, required = true)]
+    pub quote_volume: Option<Sum>,
     #[schema(minimum = 1)]
     pub trades: u64,
     /// The time of the first trade, Unix milliseconds.
-    pub first_trade: UnixMillis,
+    #[schema(required = true)]
+    pub first_trade: Option<UnixMillis>,
     /// The time of the last trade.
-    pub last_trade: UnixMillis,
+    #[schema(required = true)]
+    pub last_trade: Option<UnixMillis>,
 }
 
-impl From<&Candle> for MinuteSum {
-    fn from(candle: &Candle) -> Self {
+impl MinuteSum {
+    pub(super) fn new(candle: &Candle, is_imported: bool) -> Self {
         Self {
-            open: candle.open,
+            open: (!is_imported).then_some(candle.open),
             high: candle.high,
             low: candle.low,
-            close: candle.close,
+            close: (!is_imported).then_some(candle.close),
             volume: candle.volume,
-            quote_volume: candle.quote,
+            quote_volume: (!is_imported).then_some(candle.quote),
             trades: candle.trades,
-            first_trade: candle.first,
-            last_trade: candle.last,
+            first_trade: (!is_imported).then_some(candle.first),
+            last_trade: (!is_imported).then_some(candle.last),
         }
     }
 }
@@ -104,6 +110,9 @@ pub(super) struct MinuteView {
     pub minute: UnixMillis,
     /// Whether the minute is over. A late trade may still change it.
     pub complete: bool,
+    /// The version of the file from which the minute comes; absent if it comes from Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
     /// The width of the price levels if the minute had more than 1,000 prices; null if each level is one price.
     #[schema(required = true)]
     pub level_size: Option<Decimal>,
@@ -119,6 +128,9 @@ pub(super) struct MinuteView {
 #[schema(as = MarketMinutePage)]
 pub(super) struct MinutesView {
     pub items: Vec<MinuteView>,
+    /// Present if the service keeps files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// Pass this as `cursor` to get the next page; null on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
@@ -172,6 +184,9 @@ pub(super) struct ProfileView {
     pub value_area: Option<ValueArea>,
     /// By ascending price.
     pub price_levels: Vec<PriceLevel>,
+    /// Present in a profile if the service keeps files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
 }
 
 impl ProfileView {
@@ -189,6 +204,7 @@ impl ProfileView {
             point_of_control: profile.point_of_control,
             value_area: profile.value_area,
             price_levels: PriceLevel::all(&profile.levels),
+            coverage: None,
         }
     }
 }
@@ -198,6 +214,9 @@ impl ProfileView {
 #[schema(as = MarketFootprint)]
 pub(super) struct FootprintView {
     pub items: Vec<ProfileView>,
+    /// Present if the service keeps files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
 }
 
 /// A single trade.
@@ -292,6 +311,15 @@ pub(super) struct MinutePath {
     /// A time within the minute.
     #[param(value_type = QueryTime, example = "now")]
     pub minute: QueryTime,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MinuteQuery {
+    /// The version of the minute's file; without it, what counts now.
+    #[param(value_type = u32, required = false, minimum = 1)]
+    pub version: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

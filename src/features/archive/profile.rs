@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::coverage::Coverage;
 use super::error::ArchiveError;
 use super::model::{Order, Profile, ValueArea};
 use super::service::ArchiveService;
@@ -17,6 +18,15 @@ const MAX_BUCKET_LEVELS: usize = 250;
 /// The share of the volume in the value area: tenths.
 const VALUE_AREA: u32 = 7;
 
+/// Volumes by price.
+#[derive(Debug)]
+pub(super) struct Volumes {
+    /// By the beginning of the bucket.
+    pub buckets: Vec<(UnixMillis, Profile)>,
+    /// `None` without a directory of files.
+    pub coverage: Option<Coverage>,
+}
+
 impl ArchiveService {
     /// The volumes of the minutes that begin within a range, in buckets of `bucket` milliseconds, oldest first. Buckets
     /// without trades are left out. Levels are at least `step` wide.
@@ -29,14 +39,20 @@ impl ArchiveService {
         range: &Range<UnixMillis>,
         bucket: Option<i64>,
         step: Option<Decimal>,
-    ) -> Result<Vec<(UnixMillis, Profile)>, ArchiveError> {
+    ) -> Result<Volumes, ArchiveError> {
         let limit = if bucket.is_some() { MAX_BUCKET_LEVELS } else { MAX_LEVELS };
         let begin = |minute: UnixMillis| bucket.map_or(range.start, |length| minute - minute.rem_euclid(length));
         let mut buckets: Vec<(UnixMillis, Levels)> = Vec::new();
         let mut rest = range.clone();
-        self.fold(symbol).await?;
+        let mut coverage: Option<Coverage> = None;
+        let hot = self.fold(symbol).await?;
         loop {
-            let page = self.minutes(symbol, &rest, Order::Asc, PAGE).await?;
+            let page = self.minutes(symbol, &rest, Order::Asc, PAGE, &hot).await?;
+            match (&mut coverage, page.coverage) {
+                (Some(all), Some(next)) => all.join(next),
+                (None, next) => coverage = next,
+                (Some(_), None) => {}
+            }
             for found in &page.items {
                 let start = begin(found.minute);
                 if buckets.last().is_none_or(|(last, _)| *last != start) {
@@ -55,7 +71,8 @@ impl ArchiveService {
                 None => break,
             }
         }
-        Ok(buckets.into_iter().map(|(start, levels)| (start, profile(levels))).collect())
+        let buckets = buckets.into_iter().map(|(start, levels)| (start, profile(levels))).collect();
+        Ok(Volumes { buckets, coverage })
     }
 }
 

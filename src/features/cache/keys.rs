@@ -19,7 +19,7 @@ use super::model::{CacheKey, Tag};
 use crate::config::longest_prefix;
 use crate::config::value::Span;
 use crate::http::idempotent_operation::OperationId;
-use crate::redis::{Fence, Key, KeySpace, Segment};
+use crate::redis::{Fence, Key, KeySpace, Segment, unescape};
 
 /// Builds keys and applies the policies.
 #[derive(Clone, Debug)]
@@ -86,6 +86,23 @@ impl CacheKeys {
         let value = self.space.text_key(kind, text);
         let (ttl, stale) = policy.map_or((Some(self.default_ttl), None), |policy| (policy.ttl, policy.stale));
         EntryKeys { value, ttl, stale, fence: None }
+    }
+
+    /// Whether the key has the cache's own prefix in Redis, so that only the cache reads it.
+    pub(super) fn is_enveloped(&self, key: &CacheKey) -> bool {
+        longest_prefix(&self.policies, key.as_str(), |policy| &policy.prefix).is_none_or(|policy| !policy.platform)
+    }
+
+    /// The client's key of a value in Redis; `None` if it is no value of the cache.
+    pub(super) fn client_key(&self, name: &str) -> Option<String> {
+        let name = name.strip_prefix(self.space.prefix())?;
+        if name.contains('{') {
+            return None;
+        }
+        let text = unescape(name.strip_prefix("cache:").unwrap_or(name));
+        let key = CacheKey::try_from(text).ok()?;
+        let is_value = self.entry(&key).value.as_str().strip_prefix(self.space.prefix()) == Some(name);
+        is_value.then(|| key.into_text())
     }
 
     pub(super) fn tag(&self, tag: &Tag) -> TagKeys {

@@ -15,7 +15,7 @@ use super::error::CacheError;
 use super::keys::EntryKeys;
 use super::model::Millis;
 use super::scripts::{self, LeaseReply};
-use super::service::{CacheService, Hit};
+use super::service::{CacheService, Hit, Lookup};
 use super::stored_value::StoredValue;
 use crate::http::problem::Location;
 use crate::random;
@@ -56,8 +56,14 @@ impl CacheService {
         // Without randomness no lease can be granted: every client rebuilds.
         let random = random::token().map_err(|_| CacheError::Miss)?;
         for _ in 0..ATTEMPTS {
-            if let Some(hit) = self.read(entry, touch).await? {
-                return Ok(hit);
+            match self.look(entry, touch).await? {
+                // No client can rebuild what the source does not have.
+                Lookup::RememberedAbsent(_) => return Err(CacheError::Miss),
+                look => {
+                    if let Some(hit) = self.hit(entry, look).await {
+                        return Ok(hit);
+                    }
+                }
             }
             let waited = match self.redis.call(scripts::lease(entry, &random, lease.get())).await {
                 Ok(LeaseReply::Exists) => continue,

@@ -2,7 +2,7 @@
 //!
 //! Read `service.rs` (reads), `write.rs` (put, delete, take, touch, increment), `tags.rs` (invalidation of many values),
 //! `lease.rs` (the stampede guard), `batch/` (many values in one request), `index.rs` (the list of keys and its
-//! sweep), `stored_value.rs` (the bytes in Redis), `scripts.rs`, `keys.rs` (every key, with type and TTL).
+//! sweep), `cached.rs` (the cache as other capabilities fill it), `stored_value.rs` (the bytes in Redis), `scripts.rs`, `keys.rs` (every key, with type and TTL).
 //!
 //! Without Redis every call returns 503. That includes reads, since a false 404 would make all clients rebuild their
 //! values at the same time; with `on_error=miss` a client asks for the 404.
@@ -22,6 +22,7 @@
 //! - Deleting a value that does not exist succeeds: a repeated DELETE must not fail.
 
 mod batch;
+mod cached;
 mod config;
 mod error;
 mod index;
@@ -116,6 +117,7 @@ pub static FEATURE: Feature = Feature {
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let cache = CacheService::new(deps, deps.config.section()?);
     index::plan_sweep(&cache, &deps.tasks);
+    deps.cached.provide(Box::new(cached::Filling::new(cache.clone(), deps)));
     // In the order in which a newcomer tries them: the batch stores the value that DELETE deletes.
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::run_batch))

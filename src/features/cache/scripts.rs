@@ -19,6 +19,7 @@ lua_scripts! {
     TOUCH = "cache/touch.lua";
     INCREMENT = "cache/increment.lua";
     LEASE = "cache/lease.lua";
+    RELEASE = "cache/release.lua";
     TAG_OPEN = "cache/tag_open.lua";
     TAG_RAISE = "cache/tag_raise.lua";
 }
@@ -192,6 +193,11 @@ pub(super) fn lease(entry: &EntryKeys, random: &str, ttl: u64) -> ScriptCall<(St
             _ => Err(BadReply::new(status)),
         },
     )
+}
+
+/// Gives up the lease with this token.
+pub(super) fn release(entry: &EntryKeys, token: &str) -> ScriptCall<i64, ()> {
+    RELEASE.write(&[&entry.lease()]).arg(token).returns(|_| Ok(()))
 }
 
 /// Returns a tag's generation and keeps it for at least `ttl` milliseconds, which must not be 0. Returns `None` if the tag

@@ -64,6 +64,8 @@ pub(super) enum Lookup {
     Absent,
     /// The digest of a value with an invalidated tag: clients see nothing.
     Invalid(String),
+    /// The digest of a mark that the source has no such value: clients see nothing, and it stays.
+    RememberedAbsent(String),
     Valid(Hit),
 }
 
@@ -112,7 +114,7 @@ impl CacheService {
     /// their miss into a failure.
     pub(super) async fn hit(&self, entry: &EntryKeys, look: Lookup) -> Option<Hit> {
         match look {
-            Lookup::Absent => None,
+            Lookup::Absent | Lookup::RememberedAbsent(_) => None,
             Lookup::Valid(hit) => Some(hit),
             Lookup::Invalid(digest) => {
                 if let Err(fault) = Box::pin(self.drop_invalid(entry, &digest)).await {
@@ -138,6 +140,9 @@ impl CacheService {
     ) -> Result<Lookup, CacheError> {
         let Value::BulkString(raw) = raw else { return Ok(Lookup::Absent) };
         let value = StoredValue::decode(Bytes::from(raw))?;
+        if value.is_absent() {
+            return Ok(Lookup::RememberedAbsent(value.digest()));
+        }
         let tags = value.tags();
         if !tags.is_empty() && !Box::pin(self.are_current(&tags, touch)).await? {
             return Ok(Lookup::Invalid(value.digest()));

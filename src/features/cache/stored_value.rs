@@ -25,6 +25,9 @@ const TAGS_AT: usize = 6;
 
 /// The type of values that are stored without an envelope.
 pub(super) const JSON: &str = "application/json";
+/// The type that marks a value which the source does not have. It is stored with one tag of a generation that no tag ever
+/// has: scripts and former versions take it for a value with an invalidated tag.
+const ABSENT: &[u8] = b"application/vnd.gtx.absent";
 /// The type of bodies that are sent without a Content-Type.
 pub(super) const BINARY: &str = "application/octet-stream";
 
@@ -56,6 +59,9 @@ impl ContentType {
         }
         if !text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
             return Err("must be visible ASCII".to_owned());
+        }
+        if text.eq_ignore_ascii_case(ABSENT) {
+            return Err("must not be the type that marks absent values".to_owned());
         }
         Ok(Self::Other(Bytes::copy_from_slice(text)))
     }
@@ -103,6 +109,17 @@ impl StoredValue {
         raw.put_slice(text);
         raw.put_slice(&body);
         Self { raw: Bytes::from(raw), content_type, body_at, tag_count: tags.len() }
+    }
+
+    /// A mark that the source has no such value.
+    pub(super) fn absent() -> Result<Self, String> {
+        let marker = Tag::try_from("absent".to_owned())?;
+        Ok(Self::encode(ContentType::Other(Bytes::from_static(ABSENT)), Bytes::new(), &[(marker, 0)]))
+    }
+
+    /// Whether this is only a mark that the source has no such value.
+    pub(super) fn is_absent(&self) -> bool {
+        self.content_type.as_bytes() == ABSENT
     }
 
     /// Parses the bytes from Redis.

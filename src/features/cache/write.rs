@@ -205,7 +205,9 @@ impl CacheService {
                 }
                 match self.look(&entry, None).await? {
                     Lookup::Absent => {}
-                    Lookup::Invalid(digest) => self.drop_invalid(&entry, &digest).await?,
+                    Lookup::Invalid(digest) | Lookup::RememberedAbsent(digest) => {
+                        self.drop_invalid(&entry, &digest).await?;
+                    }
                     // A value with tags has an envelope, so it is not a number.
                     Lookup::Valid(_) => return Err(CacheError::NotANumber),
                 }
@@ -261,7 +263,7 @@ impl CacheService {
         }
         Ok(match look {
             Lookup::Absent => Expected::Absent,
-            Lookup::Invalid(digest) => Expected::Invalid(digest),
+            Lookup::Invalid(digest) | Lookup::RememberedAbsent(digest) => Expected::Invalid(digest),
             Lookup::Valid(hit) => Expected::Valid(hit.value.digest()),
         })
     }

@@ -16,9 +16,12 @@ pub(super) const OTHER: Holding = Holding { name: "other", expires: false };
 /// Beginnings of names without the configured prefix. The first match counts.
 const BEGINNINGS: &[(&str, &str, bool)] = &[
     ("alerts:", "alerts", false),
+    ("audit:", "audit", false),
     ("cache:{index}", "cache", false),
     // A value may be stored until it is replaced.
     ("cache:", "cache", false),
+    // Receipts of erasures are kept for good.
+    ("custody:", "subjects", false),
     ("idempotency:", "idempotency", true),
     ("inspect:", "inspect", false),
     ("json:", "json", false),
@@ -55,6 +58,7 @@ const BEGINNINGS: &[(&str, &str, bool)] = &[
     ("timeseries:", "timeseries", false),
     ("trading:", "timeseries", false),
     ("ts:", "timeseries", false),
+    ("warming:", "warming", false),
 ];
 
 /// The holding of a key; `name` has no configured prefix.

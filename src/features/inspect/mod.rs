@@ -3,6 +3,7 @@
 //!
 //! Files, in reading order:
 //! - `model.rs`, `routes.rs`: wire types and operations; `service.rs`: reads, each of which is a few commands.
+//! - `persistence.rs`: how the servers keep their data.
 //! - `holdings.rs`: to which capability a key belongs; `inventory.rs`: the run that looks at every key.
 //! - `keys.rs`, `error.rs`.
 //!
@@ -20,6 +21,7 @@ mod holdings;
 mod inventory;
 mod keys;
 mod model;
+mod persistence;
 mod routes;
 mod service;
 
@@ -37,6 +39,7 @@ pub static FEATURE: Feature = Feature {
     name: "inspect",
     mount,
     access: &[
+        Access::scoped("GET", "/admin/persistence", ADMIN).problems(&[CALLER, error::QUERY]),
         Access::scoped("GET", "/admin/redis/slowlog", ADMIN).heavy().problems(&[CALLER, REDIS_READ, error::QUERY]),
         Access::scoped("GET", "/admin/redis/latency", ADMIN).problems(&[CALLER, REDIS_READ, error::QUERY]),
         Access::scoped("GET", "/admin/redis/clients", ADMIN).heavy().problems(&[CALLER, REDIS_READ, error::SERVER]),
@@ -58,6 +61,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         move |stop| inspect.age_hot_keys(stop)
     });
     Ok(OpenApiRouter::new()
+        .routes(routes!(routes::get_persistence))
         .routes(routes!(routes::list_slow_commands))
         .routes(routes!(routes::list_latency_events))
         .routes(routes!(routes::list_redis_clients))

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::UnixMillis;
-use crate::redis::Role;
+use crate::redis::{AppendOnlyState, Role, SnapshotState};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -30,7 +30,7 @@ pub(super) struct HotKeysQuery {
     pub role: Role,
     /// Only keys of this capability; `other` belongs to none.
     #[param(
-        pattern = "^(alerts|archive|cache|epoch|hosts|idempotency|inspect|json|locks|orderbook|other|pubsub|ratelimit|replication|streams|timeseries|trades)$"
+        pattern = "^(alerts|archive|audit|cache|epoch|hosts|idempotency|inspect|json|locks|orderbook|other|pubsub|ratelimit|replication|streams|subjects|timeseries|trades|warming)$"
     )]
     pub holding: Option<String>,
     /// The most keys.
@@ -70,6 +70,42 @@ pub(super) struct HotKey {
     pub uses: u64,
     /// `uses` differs from the true number by at most this; if exchanges were sampled, in 99.7 of 100 cases.
     pub error: u64,
+}
+
+/// How the servers keep their data.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RedisPersistence)]
+pub(super) struct PersistenceView {
+    /// One for each server, or node of a cluster; empty before the first check.
+    pub items: Vec<ServerPersistence>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RedisServerPersistence)]
+pub(super) struct ServerPersistence {
+    /// The roles that the server has.
+    pub roles: Vec<&'static str>,
+    /// The node of a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// When the server last answered a check, Unix milliseconds.
+    pub checked_at: UnixMillis,
+    /// `aof`, `snapshots`, `none` or `unknown`.
+    #[schema(example = "aof")]
+    pub kind: &'static str,
+    /// When the append-only file is synced to the disk: `always`, `everysec` or `no`.
+    #[schema(required = true, example = "everysec")]
+    pub fsync: Option<String>,
+    /// The intervals and changes after which snapshots are saved; empty: never.
+    #[schema(required = true, example = "3600 1")]
+    pub save_points: Option<String>,
+    pub snapshots: SnapshotState,
+    pub append_only: AppendOnlyState,
+    /// What a crash of the server loses.
+    #[schema(example = "the last second, or two if the disk is slow")]
+    pub loss: String,
+    /// What is unsafe or broken.
+    pub findings: Vec<String>,
 }
 
 /// A list of one server.

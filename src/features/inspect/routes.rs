@@ -6,12 +6,26 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::model::{
-    HotKeys, HotKeysQuery, Inventory, Items, LatencyEvent, RedisClients, RedisCommand, RoleQuery, SlowCommand,
+    HotKeys, HotKeysQuery, Inventory, Items, LatencyEvent, PersistenceView, RedisClients, RedisCommand, RoleQuery,
+    SlowCommand,
 };
 use super::service::{HOT_KEYS, InspectService};
 use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Query};
 use crate::http::problem::Problem;
+
+/// Show how each Redis server keeps its data, and what a crash of it loses.
+///
+/// The states are those of the last check in the background. `fsync` and `save_points` are null if the service's Redis user may
+/// not read the configuration, and in a cluster.
+#[utoipa::path(get, path = "/admin/persistence", tag = "inspect", operation_id = "get_persistence",
+    responses((status = 200, description = "The servers", body = PersistenceView)))]
+pub(super) async fn get_persistence(
+    State(inspect): State<Arc<InspectService>>,
+    NoQuery: NoQuery,
+) -> Json<PersistenceView> {
+    Json(inspect.persistence().await)
+}
 
 /// List slow commands, newest first.
 ///

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::{Cmd, Value, from_redis_value_ref as read};
@@ -29,7 +30,9 @@ pub(super) const HOT_KEYS_TASK: &str = "inspect.hot_keys";
 
 #[derive(Debug)]
 pub(super) struct InspectService {
-    roles: RedisRoles,
+    pub(super) roles: RedisRoles,
+    /// Whether the service's user may not read the configuration of servers; it is not tried again.
+    pub(super) is_config_denied: AtomicBool,
     pub(super) keys: InspectKeys,
     pub(super) tasks: Tasks,
     pub(super) clock: Clock,
@@ -40,6 +43,7 @@ impl InspectService {
         Self {
             keys: InspectKeys::new(deps.redis.state.keys()),
             roles: deps.redis.clone(),
+            is_config_denied: AtomicBool::default(),
             tasks: deps.tasks.clone(),
             clock: deps.clock.clone(),
         }

@@ -9,13 +9,16 @@
 //!
 //! Source: RFC 8452 (AES-256-GCM-SIV, which tolerates a repeated nonce).
 
-use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
+use std::cell::RefCell;
+
+use aes_gcm_siv::aead::{Aead, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
-use super::config::{EncryptionKey, JsonConfig};
+use super::config::JsonConfig;
 use super::document::Node;
+use super::encryption_key::{EncodedKey, cipher};
 use super::model::DocumentKey;
 use super::path::{Path, TooManyVisits};
 use super::work::WorkBudget;
@@ -29,6 +32,8 @@ const NONCE: usize = 12;
 pub(super) struct FieldEncryption {
     /// By key id; the first one encrypts.
     ciphers: Vec<(String, Aes256GcmSiv)>,
+    /// Of each key, in the same order.
+    fingerprints: Vec<String>,
     /// By prefix of the document keys.
     collections: Vec<(String, Vec<Path>)>,
 }
@@ -49,7 +54,10 @@ pub(super) enum EncryptionError {
 impl std::fmt::Debug for FieldEncryption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ids: Vec<&str> = self.ciphers.iter().map(|(id, _)| id.as_str()).collect();
-        f.debug_struct("FieldEncryption").field("keys", &ids).field("collections", &self.collections).finish()
+        f.debug_struct("FieldEncryption")
+            .field("keys", &ids)
+            .field("collections", &self.collections)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,10 +73,32 @@ impl FieldEncryption {
                 Ok((collection.prefix.clone(), paths))
             })
             .collect::<Result<_, String>>();
+        let ciphers: Vec<(EncodedKey, Aes256GcmSiv)> =
+            ciphers.map_err(|reason| FieldError::new("encryption.keys", reason))?;
         Ok(Self {
-            ciphers: ciphers.map_err(|reason| FieldError::new("encryption.keys", reason))?,
+            fingerprints: ciphers.iter().map(|(key, _)| key.fingerprint.clone()).collect(),
+            ciphers: ciphers.into_iter().map(|(key, cipher)| (key.id, cipher)).collect(),
             collections: collections.map_err(|reason| FieldError::new("collections", reason))?,
         })
+    }
+
+    /// The ids and fingerprints of the keys, the newest first.
+    pub(super) fn fingerprints(&self) -> impl Iterator<Item = (String, String)> {
+        self.ciphers.iter().map(|(id, _)| id.clone()).zip(self.fingerprints.iter().cloned())
+    }
+
+    /// The ids of the keys of the encrypted values in a document, one for each value.
+    ///
+    /// # Errors
+    /// [`EncryptionError::TooComplex`].
+    pub(super) fn key_ids(&self, key: &DocumentKey, document: &mut Node) -> Result<Vec<String>, EncryptionError> {
+        let ids = RefCell::new(Vec::new());
+        for_each_value(self.paths(key), document, |_, node| {
+            let id = encrypted_text(node).and_then(|text| text.strip_prefix(MARK)?.split(':').next());
+            ids.borrow_mut().extend(id.map(str::to_owned));
+            Ok(())
+        })?;
+        Ok(ids.into_inner())
     }
 
     /// Whether some values of the document are stored encrypted.
@@ -227,21 +257,6 @@ fn encrypted_path(text: &str) -> Result<Path, String> {
         Ok(path) => Ok(path),
         Err(error) => Err(format!("the encrypted path `{text}` {error}")),
     }
-}
-
-fn cipher(key: &EncryptionKey) -> Result<(String, Aes256GcmSiv), String> {
-    let refuse = |reason: &str| format!("key `{}`: {reason}", key.id);
-    let text = match (&key.key, &key.key_file) {
-        (Some(secret), None) => secret.expose().clone(),
-        (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| refuse(&error.to_string()))?,
-        _ => return Err(refuse("must have either key or key_file")),
-    };
-    let digits = text.trim();
-    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let bytes: Option<Vec<u8>> = if is_hex { (0..digits.len()).step_by(2).map(byte).collect() } else { None };
-    let cipher = bytes.and_then(|bytes| Aes256GcmSiv::new_from_slice(&bytes).ok());
-    cipher.map(|cipher| (key.id.clone(), cipher)).ok_or_else(|| refuse("must be 64 hexadecimal digits"))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! - `change/`: every change as a pure function from document to document
 //! - `model.rs`: wire types; `error.rs`: errors and problems; `config.rs`: settings; `metrics.rs`: counters
 //! - `keys.rs`: Redis keys; `stored.rs`: a document as Redis holds it; `scripts.rs`: script calls; `backend.rs`: reads
-//! - `encryption.rs`: encrypted values; `schema.rs`: the rules of collections
+//! - `encryption.rs`, `encryption_key.rs`: encrypted values; `schema.rs`: the rules of collections
 //! - `service.rs`: shared state and reads; `update.rs` and `writer_queue.rs`: writes; `batch.rs`: many documents;
-//!   `migration.rs`: moves documents between the backends; `work.rs`: how much work a request may cause, and where it runs
+//!   `migration.rs`: moves documents between the backends; `rotation.rs`: moves values to the newest key; `api.rs`; `work.rs`: how much work a request may cause, and where it runs
 //! - `routes/`: HTTP
 //!
 //! Keys: see `keys.rs`. Without Redis, every call answers 503, reads included; the service keeps no copies.
@@ -29,18 +29,21 @@
 //!   is measured before it is written.
 //! - A change that selects nothing is answered 404 or 409. It is not a success without effect.
 
+pub mod api;
 mod backend;
 mod batch;
 mod change;
 mod config;
 mod document;
 mod encryption;
+mod encryption_key;
 mod error;
 mod keys;
 mod metrics;
 pub mod migration;
 mod model;
 mod path;
+pub mod rotation;
 mod routes;
 mod schema;
 mod scripts;

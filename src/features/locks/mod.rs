@@ -51,7 +51,7 @@ use super::feature::{Feature, StartError};
 use crate::config::http::HttpConfig;
 use crate::config::{Section, SectionCheck};
 use crate::deps::Deps;
-use crate::http::access::{Access, Repetition};
+use crate::http::access::{Access, Audit, Repetition};
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use config::LocksConfig;
@@ -82,7 +82,11 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             error::EXTEND,
         ]),
-        Access::scoped("DELETE", "/locks/{resource}", WRITE).problems(&[CALLER, REDIS_WRITE, error::RELEASE]),
+        Access::scoped("DELETE", "/locks/{resource}", WRITE).audited(Audit::RecordedWith("force")).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            error::RELEASE,
+        ]),
         Access::scoped("GET", "/locks/{resource}", READ).problems(&[CALLER, REDIS_READ, error::INSPECT]),
         Access::scoped("GET", "/locks/{resource}/hold", WRITE).changes_state().problems(&[error::HOLD]),
         Access::scoped("GET", "/locks", READ).heavy().problems(&[CALLER, REDIS_READ, error::LIST]),

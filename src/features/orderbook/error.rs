@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::model::OrderStatus;
 use crate::clock::UnixMillis;
 use crate::http::problem::{
-    FORBIDDEN, INTERNAL, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, OVERLOADED,
-    PRECONDITION_FAILED, Problem, ProblemKind, WRONG_TYPE,
+    ARCHIVE_BEHIND, FORBIDDEN, INTERNAL, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location,
+    OVERLOADED, PRECONDITION_FAILED, Problem, ProblemKind, WRONG_TYPE,
 };
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -101,6 +101,8 @@ pub(super) enum BookError {
     StaleSnapshot { last: String },
     #[error("changes after {after} are not available; the book is at {sequence}")]
     DeltasTrimmed { after: u64, sequence: u64 },
+    #[error("the trades of `{symbol}` have as many minutes in Redis as archive.window_max permits")]
+    ArchiveBehind { symbol: Symbol },
     #[error("the header Fencing-Token is missing")]
     FenceRequired,
     #[error("the current state does not meet the conditions of the request")]
@@ -197,6 +199,7 @@ impl From<BookError> for Problem {
             BookError::FillRefused { pointer, rule } => number(&FILL_REFUSED, pointer, rule),
             BookError::StaleSnapshot { .. } => known(&STALE_SNAPSHOT),
             BookError::DeltasTrimmed { .. } => Self::new(&DELTAS_TRIMMED).detail(&error),
+            BookError::ArchiveBehind { .. } => known(&ARCHIVE_BEHIND).retry_after(Duration::from_secs(60)),
             BookError::FenceRequired => {
                 known(&FENCE_REQUIRED).violation(Location::Header, "/Fencing-Token", "is missing")
             }

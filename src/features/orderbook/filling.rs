@@ -17,7 +17,7 @@ impl OrderBookService {
     /// Applies fills, all or none. Trades that were reported before are not applied again.
     ///
     /// # Errors
-    /// [`BookError::FillRefused`], naming the fill and the rule; [`BookError::FenceRequired`]; after a fault with an unknown
+    /// [`BookError::FillRefused`], naming the fill and the rule; [`BookError::FenceRequired`]; [`BookError::ArchiveBehind`]; after a fault with an unknown
     /// outcome, report the same fills again.
     pub(super) async fn fill(
         &self,
@@ -38,10 +38,13 @@ impl OrderBookService {
             .call(symbol, token, |target| {
                 require_orders(symbol, target.rules)?;
                 let calls = fills.iter().enumerate().map(|(at, fill)| fill_call(target.rules, at, fill));
-                Ok(scripts::fills(target, &calls.collect::<Result<Vec<_>, _>>()?))
+                Ok(scripts::fills(target, &calls.collect::<Result<Vec<_>, _>>()?, self.most_minutes))
             })
             .await;
-        let filled = called.and_then(|(rules, reply)| filled(&rules, fills, &reply));
+        let filled = called.and_then(|(rules, reply)| match reply.status.as_str() {
+            "behind" => Err(BookError::ArchiveBehind { symbol: symbol.clone() }),
+            _ => filled(&rules, fills, &reply),
+        });
         self.metrics.count("fill", &filled);
         filled
     }

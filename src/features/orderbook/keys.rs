@@ -27,7 +27,7 @@
 use super::identifier::Owner;
 use super::record::word;
 use crate::redis::{Key, KeySpace};
-use crate::tape::{Symbol, tape_of};
+use crate::tape::{Symbol, WindowKeys, tape_of};
 
 /// The hours of ended orders and trades that a call names: two before now and one after it, in case clocks differ.
 const HOURS: std::ops::RangeInclusive<i64> = -2..=1;
@@ -117,6 +117,11 @@ impl<'a> BookKeys<'a> {
 
     pub(super) fn tape(&self) -> Key {
         tape_of(self.space, self.symbol)
+    }
+
+    /// The minutes of the window of trades.
+    pub(super) fn window(&self) -> Key {
+        WindowKeys::new(self.space, self.symbol.as_str()).index
     }
 }
 

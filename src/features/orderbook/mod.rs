@@ -28,6 +28,7 @@ mod actor;
 mod amending;
 mod batch;
 mod checksum;
+mod computed;
 mod config;
 mod deltas;
 mod directory;
@@ -58,7 +59,7 @@ use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::http::problem::{CALLER, INVALID_HEADER, INVALID_QUERY, JSON_BODY, REDIS_WRITE};
+use crate::http::problem::{ARCHIVE_BEHIND, CALLER, INVALID_HEADER, INVALID_QUERY, JSON_BODY, REDIS_WRITE};
 use config::OrderBookConfig;
 use error::{AMEND, BOOK, CANCEL, MATCHING, NUMBERS, ORDERS, PLACE, SETTINGS};
 use follower::Follower;
@@ -141,7 +142,7 @@ pub static FEATURE: Feature = Feature {
             ORDERS,
             NUMBERS,
             MATCHING,
-            &[&error::FILL_REFUSED],
+            &[&error::FILL_REFUSED, &ARCHIVE_BEHIND],
         ]),
         Access::scoped("PUT", "/orderbooks/{symbol}", MATCH).fenced().heavy().streaming().problems(&[
             CALLER,
@@ -166,7 +167,8 @@ pub static FEATURE: Feature = Feature {
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let books = OrderBookService::new(deps, deps.config.section()?, &deps.config.section()?);
+    let books = OrderBookService::new(deps, deps.config.section()?, &deps.config.section()?, &deps.config.section()?);
+    computed::provide(&deps.computed, &books);
     let follower = Follower::new(Arc::clone(&books), deps.events.clone());
     deps.tasks.plan("orderbook.follow", |stop| follower.run(stop));
     // In the order in which a newcomer tries them: the book exists before its orders.

@@ -243,10 +243,12 @@ pub(super) struct FillCall<'a> {
     pub digest: String,
 }
 
-pub(super) fn fills(target: &Target<'_>, fills: &[FillCall<'_>]) -> BookCall {
+/// With `most`, no fill is applied once the window of trades has so many minutes.
+pub(super) fn fills(target: &Target<'_>, fills: &[FillCall<'_>], most: Option<u64>) -> BookCall {
     let mut more = target.keys.fills();
-    more.push(target.keys.tape());
-    let call = fills.iter().fold(target.call(&FILLS, &more), |call, fill| {
+    more.extend([target.keys.tape(), target.keys.window()]);
+    let call = target.call(&FILLS, &more).arg(most.map(|most| most.to_string()).unwrap_or_default());
+    let call = fills.iter().fold(call, |call, fill| {
         call.arg(fill.trade)
             .arg(fill.buy)
             .arg(fill.sell)

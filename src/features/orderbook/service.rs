@@ -12,6 +12,7 @@ use super::rules::{BookSettings, Rules};
 use super::scripts::{self, BookCall, Reply, Target};
 use super::state::SharedViews;
 use crate::clock::Clock;
+use crate::config::archive::ArchiveConfig;
 use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::events::Movements;
@@ -39,6 +40,8 @@ pub(super) struct OrderBookService {
     /// The most bytes of a JSON snapshot, and the longest pause in a streamed one.
     pub body_limit: usize,
     pub body_idle: Duration,
+    /// The minutes of trades in Redis at which no fill is applied.
+    pub most_minutes: Option<u64>,
     /// The rules of books as this replica knows them. Scripts refuse calls with other rules than those of the book.
     known: RwLock<HashMap<Symbol, Arc<Rules>>>,
 }
@@ -52,7 +55,7 @@ pub(super) enum SettingsChange {
 }
 
 impl OrderBookService {
-    pub(super) fn new(deps: &Deps, config: OrderBookConfig, http: &HttpConfig) -> Arc<Self> {
+    pub(super) fn new(deps: &Deps, config: OrderBookConfig, http: &HttpConfig, archive: &ArchiveConfig) -> Arc<Self> {
         let redis = deps.redis.state.clone();
         let (movements, subscriptions) = Movements::new();
         let (listening, connection) = (Arc::clone(&movements), redis.clone());
@@ -69,6 +72,7 @@ impl OrderBookService {
             tasks: deps.tasks.clone(),
             body_limit: http.body_limit.as_usize(),
             body_idle: http.body_idle_timeout.duration(),
+            most_minutes: archive.most_minutes(),
             known: RwLock::default(),
         })
     }

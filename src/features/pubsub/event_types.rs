@@ -233,6 +233,8 @@ const FAMILIES: &[(&str, &[EventType])] = &[
             event::<AlertEvent>("HostSamplesLost"),
             event::<AlertEvent>("SpoolFull"),
             event::<AlertEvent>("MessagesLost"),
+            event::<AlertEvent>("ArchiveLag"),
+            event::<AlertEvent>("ArchiveDamaged"),
         ],
     ),
     (

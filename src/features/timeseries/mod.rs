@@ -40,6 +40,7 @@ mod aggregate;
 mod append;
 mod backend;
 mod chunk;
+mod computed;
 mod config;
 mod cursor;
 mod error;
@@ -218,6 +219,7 @@ pub static FEATURE: Feature = Feature {
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let config: TimeseriesConfig = deps.config.section()?;
     let timeseries = TimeseriesService::new(deps, &config);
+    computed::provide(&deps.computed, &timeseries);
     let fed = timeseries.clone();
     deps.series.provide(Box::new(move |samples| {
         let fed = fed.clone();

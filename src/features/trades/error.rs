@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::config::value::Span;
 use crate::http::problem::{
-    FOLD_BEHIND, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem, ProblemKind, WRONG_TYPE,
+    ARCHIVE_BEHIND, FOLD_BEHIND, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Location, Problem,
+    ProblemKind, WRONG_TYPE,
 };
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -15,11 +17,21 @@ problems! { PROBLEMS:
          of one in NDJSON, the trades that detail counts.";
     SYMBOL_NOT_FOUND = "symbol-not-found", NOT_FOUND, "There are no trades of this symbol",
         "GET /udf/search lists the symbols that have been traded.";
+    TOO_LATE = "too-late", UNPROCESSABLE_ENTITY, "A trade is older than archive.late_limit",
+        "errors names the trade. Its minute is closed for good. Nothing was stored.";
 }
 
 /// The problems of reporting trades, in addition to those of every write with a JSON body.
-pub(super) static RECORD: &[&ProblemKind] =
-    &[&TRADE_ID_REUSED, &FOLD_BEHIND, &INVALID_BODY, &INVALID_HEADER, &INVALID_QUERY, &WRONG_TYPE];
+pub(super) static RECORD: &[&ProblemKind] = &[
+    &TRADE_ID_REUSED,
+    &ARCHIVE_BEHIND,
+    &TOO_LATE,
+    &FOLD_BEHIND,
+    &INVALID_BODY,
+    &INVALID_HEADER,
+    &INVALID_QUERY,
+    &WRONG_TYPE,
+];
 /// The problems of reading the market data of a symbol in the path, in addition to those of every read.
 pub(super) static DATA: &[&ProblemKind] = &[&FOLD_BEHIND, &INVALID_PATH, &INVALID_QUERY, &WRONG_TYPE];
 /// The problems of a chart's queries, in addition to those of every read.
@@ -40,6 +52,11 @@ pub(super) enum TradeError {
     /// The tape has the first `stored` trades of a report, but not all.
     #[error("{cause}; the tape has the first {stored} trades of the request")]
     Partly { stored: usize, cause: Box<Self> },
+    #[error("`{0}` has as many minutes in Redis as archive.window_max permits")]
+    ArchiveBehind(Symbol),
+    /// `trade` is a JSON pointer.
+    #[error("the trade at {trade} is older than {limit}")]
+    TooLate { trade: String, limit: Span },
     #[error("there are no trades of `{0}`")]
     NoSymbol(Symbol),
     #[error("could not reach the Redis that keeps the trades")]
@@ -61,6 +78,12 @@ impl From<TradeError> for Problem {
                 Self::from(cause.as_ref().clone()).detail(&error).outcome(Outcome::Unknown)
             }
             TradeError::Behind(_) => known(&FOLD_BEHIND).retry_after(Duration::from_secs(1)),
+            TradeError::ArchiveBehind(_) => known(&ARCHIVE_BEHIND).retry_after(Duration::from_secs(60)),
+            TradeError::TooLate { trade, limit } => known(&TOO_LATE).violation(
+                Location::Body,
+                format!("{trade}/timestamp"),
+                format!("must be at most {limit} ago"),
+            ),
             TradeError::NoSymbol(_) => Self::new(&SYMBOL_NOT_FOUND).detail(&error),
             TradeError::Redis(fault) => Self::from(fault.clone()),
         }

@@ -18,7 +18,7 @@ use crate::clock::UnixMillis;
 use crate::deps::{SeriesFeed, SeriesSample};
 use crate::lifecycle::Tasks;
 use crate::redis::Effect;
-use crate::tape::{self, Advance, Candle, Sum, Symbol, Trade};
+use crate::tape::{self, Advance, Candle, Sum, Symbol, Trade, WindowChange};
 
 const NAME: &str = "trades.fold";
 
@@ -94,8 +94,14 @@ impl TradeService {
             samples.push(SeriesSample { series: "trading:volume:daily".to_owned(), timestamp: day, value });
         }
         feed.store(samples).await?;
-        let step =
-            Advance { reader: READER, expected: &pending.position, position, trims: false, minutes: &[], results: &[] };
+        let step = Advance {
+            reader: READER,
+            expected: &pending.position,
+            position,
+            trims: false,
+            window: &WindowChange::default(),
+            results: &[],
+        };
         self.redis.call(tape::advance(&keys, &step, &self.clock)).await?;
         Ok(pending.entries.len() == STEP)
     }

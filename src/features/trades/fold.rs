@@ -35,13 +35,13 @@ impl TradeService {
             let (minutes, unreadable) = minutes(&pending.entries);
             let results = self.merged(symbol, &minutes).await?;
             let oldest = self.window.kept_from(self.clock.now());
-            let new = minutes.into_iter().filter(|(minute, _)| *minute >= oldest).collect();
+            let new = minutes.into_iter().collect();
             let step = Advance {
                 reader: READER,
                 expected: &pending.position,
                 position,
                 trims: true,
-                minutes: &tape::changed(&self.redis, &keys.window, new).await?,
+                window: &tape::changed(&self.redis, &keys.window, new, oldest).await?,
                 results: &results,
             };
             if !self.redis.call(tape::advance(&keys, &step, &self.clock)).await? {

@@ -10,7 +10,7 @@ use super::error::TradeError;
 use super::service::TradeService;
 use crate::clock::UnixMillis;
 use crate::events::{ChannelName, Message};
-use crate::tape::{self, Advance, Decimal, Entry, Symbol, Trade};
+use crate::tape::{self, Advance, Decimal, Entry, Symbol, Trade, WindowChange};
 
 /// The name of the publication's position on a tape.
 const READER: &str = "published";
@@ -63,7 +63,14 @@ impl TradeService {
                 self.events.publish_of_service(&items).await?;
             }
             let expected = &pending.position;
-            let step = Advance { reader: READER, expected, position, trims: false, minutes: &[], results: &[] };
+            let step = Advance {
+                reader: READER,
+                expected,
+                position,
+                trims: false,
+                window: &WindowChange::default(),
+                results: &[],
+            };
             self.redis.call(tape::advance(&keys, &step, &self.clock)).await?;
             if pending.entries.len() < STEP {
                 return Ok(());

@@ -31,8 +31,9 @@ impl TradeService {
     /// or not at all, more in parts. A trade whose id the tape has is not appended again.
     ///
     /// # Errors
-    /// [`TradeError::Invalid`], [`TradeError::Reused`], [`TradeError::Behind`], [`TradeError::Redis`]; [`TradeError::Partly`]
-    /// with one of them if some parts are on the tape. A repetition of the call is safe, even if its outcome is unknown.
+    /// [`TradeError::Invalid`], [`TradeError::Reused`], [`TradeError::TooLate`], [`TradeError::ArchiveBehind`],
+    /// [`TradeError::Behind`], [`TradeError::Redis`]; [`TradeError::Partly`] with one of them if some parts are on the tape. A
+    /// repetition of the call is safe, even if its outcome is unknown.
     pub(super) async fn record(&self, report: Report, token: Option<FencingToken>) -> Result<TradeReceipt, TradeError> {
         let Report { symbol, trades } = report;
         let count = trades.len();
@@ -56,19 +57,22 @@ impl TradeService {
         receipt: &mut TradeReceipt,
     ) -> Result<(), TradeError> {
         validate(&trades, self.clock.now())?;
+        self.check_age(&trades)?;
         let symbol = receipt.symbol.clone();
         let (places, trades): (Vec<String>, Vec<NewTrade>) =
             trades.into_iter().map(|(place, trade)| (place, new_trade(trade))).unzip();
         let keys = self.candles.keys.tape(&symbol);
         let fence = token.map(|token| self.redis.fence(keys.fence.clone(), token));
+        let most = self.window.most_minutes();
         self.listing.list(&symbol).await?;
         for (trades, places) in trades.chunks(MAX_TRADES).zip(places.chunks(MAX_TRADES)) {
-            let entries = match self.redis.call(tape::append(&keys, fence.as_ref(), trades, &self.clock)).await? {
+            let entries = match self.redis.call(tape::append(&keys, fence.as_ref(), trades, most, &self.clock)).await? {
                 Appended::All(entries) => entries,
                 Appended::Reused(at) => {
                     return Err(TradeError::Reused { trade: places.get(at).cloned().unwrap_or_default() });
                 }
                 Appended::Full => return Err(TradeError::Behind(symbol)),
+                Appended::Behind => return Err(TradeError::ArchiveBehind(symbol)),
             };
             self.forget_statistics(&symbol);
             let replayed = entries.iter().filter(|(_, replayed)| *replayed).count();
@@ -81,6 +85,19 @@ impl TradeService {
             }));
         }
         Ok(())
+    }
+}
+
+impl TradeService {
+    /// Refuses trades that are too old to be added to the file of their minute, if files keep the minutes.
+    fn check_age(&self, trades: &[(String, ReportedTrade)]) -> Result<(), TradeError> {
+        let limit = self.window.late_limit;
+        let oldest = self.clock.now().saturating_sub_unsigned(limit.as_millis());
+        let is_late = |trade: &ReportedTrade| trade.timestamp.is_some_and(|time| time < oldest);
+        match trades.iter().find(|(_, trade)| self.window.has_directory() && is_late(trade)) {
+            Some((trade, _)) => Err(TradeError::TooLate { trade: trade.clone(), limit }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 
 use super::RequestContext;
+use crate::http::audited::Denied;
 use crate::http::problem::{self, Problem};
 use crate::redis::Outcome;
 use crate::telemetry::episodes;
@@ -27,6 +28,23 @@ impl RequestContext {
         self.middleware.metrics.problems.with_label_values(&[problem.kind().slug]).inc();
         self.log(&problem);
         problem.render(self.path(), self.id.as_str())
+    }
+
+    /// Tells the layers that the request was denied. A denial without a problem is none of the service's.
+    pub(super) fn report_denial(&self, response: &Response) {
+        if let Some(route) = &self.route
+            && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            && let Some(problem) = response.extensions().get::<Arc<Problem>>()
+        {
+            let denied = Denied {
+                method: &self.method,
+                route: route.path,
+                caller: self.admission.caller.as_deref(),
+                peer: self.peer,
+                reason: problem.kind().slug,
+            };
+            self.middleware.layers.iter().for_each(|layer| layer.denied(&denied));
+        }
     }
 
     /// Logs a problem with its cause, which the caller does not see. No other place logs problems.

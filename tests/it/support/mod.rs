@@ -11,12 +11,15 @@ mod line_process;
 mod module_redis;
 mod ndjson;
 mod peer;
+mod postgres;
 mod process;
 mod prometheus;
 mod proxy;
 mod python;
 mod redis_server;
 mod reply;
+#[cfg(feature = "object-store")]
+mod s3;
 mod tls;
 pub mod wire;
 
@@ -30,10 +33,13 @@ pub use line_process::{LineProcess, node, node_package, python};
 pub use module_redis::{clear, command, migration, module_redis_url, on_module_redis, optional_module_redis_url};
 pub use ndjson::{NDJSON, ndjson};
 pub use peer::{Peer, PeerKind};
+pub use postgres::{PgBouncer, Postgres};
 pub use process::ServiceProcess;
 pub use prometheus::Prometheus;
 pub use proxy::Proxy;
 pub use python::{build_directory, in_repository, output_text, run_python_tool};
 pub use redis_server::{MODULE_TYPE, RedisServer, SHIPPED, free_port};
 pub use reply::Reply;
+#[cfg(feature = "object-store")]
+pub use s3::S3Server;
 pub use tls::TlsServer;

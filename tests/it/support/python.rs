@@ -7,15 +7,13 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// Longer than any tool needs on a busy machine: a hanging browser must not block the test suite.
-const LIMIT: Duration = Duration::from_secs(540);
+const LIMIT: Duration = Duration::from_secs(1_140);
 
 /// Runs a program from the virtual environment that `scripts/setup_tests.sh` creates.
 ///
 /// The test fails, and is not skipped, if the program is missing.
 pub async fn run_python_tool(name: &str, arguments: &[&str]) -> Output {
-    let program = build_directory().join("test-venv/bin").join(name);
-    assert!(program.exists(), "{} is missing: run scripts/setup_tests.sh", program.display());
-    let mut command = Command::new(program);
+    let mut command = Command::new(venv_program(name));
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     // Only schemathesis reads this variable.
     command.env("SCHEMATHESIS_HOOKS", in_repository("tests/browser/schemathesis_hooks.py"));
@@ -23,6 +21,13 @@ pub async fn run_python_tool(name: &str, arguments: &[&str]) -> Output {
     command.current_dir(build_directory()).env("PYTHONDONTWRITEBYTECODE", "1");
     let ended = tokio::time::timeout(LIMIT, command.output()).await;
     ended.unwrap_or_else(|_| panic!("{name} did not end within {LIMIT:?}")).expect("the tool starts")
+}
+
+/// A program in the virtual environment that `scripts/setup_tests.sh` creates.
+pub fn venv_program(name: &str) -> PathBuf {
+    let program = build_directory().join("test-venv/bin").join(name);
+    assert!(program.exists(), "{} is missing: run scripts/setup_tests.sh", program.display());
+    program
 }
 
 /// Cargo's target directory, where tests may leave diagnostics of a failure.

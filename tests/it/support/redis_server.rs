@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Starts the server, writes its process id to a file, and kills it when standard input closes, even if the test is
-/// killed. A file that must not grow is an error to the server, as a full disk is, and does not end it.
-const SUPERVISOR: &str = r#"exec 3<&0
+/// Starts a server, writes its process id to a file, and ends it with `END_SIGNAL`, or KILL, when standard input closes, even
+/// if the test is killed. A file that must not grow is an error to the server, as a full disk is, and does not end it.
+pub(super) const SUPERVISOR: &str = r#"exec 3<&0
 trap '' XFSZ
 "$@" </dev/null 3<&- & server=$!
 echo "$server" > "$PID_FILE"
-{ cat <&3 >/dev/null; kill -CONT "$server" 2>/dev/null; kill -KILL "$server" 2>/dev/null; } &
+{ cat <&3 >/dev/null; kill -CONT "$server" 2>/dev/null; kill "-${END_SIGNAL:-KILL}" "$server" 2>/dev/null; } &
 exec 3<&-
 wait "$server""#;
 

@@ -1,5 +1,6 @@
 //! The HTTP operations of the window and the archive.
 
+pub(super) mod files;
 mod list;
 
 use std::ops::Range;
@@ -12,8 +13,8 @@ use axum::response::Response;
 
 use super::minutes::FoundMinute;
 use super::model::{
-    FootprintQuery, FootprintView, MinutePath, MinuteSum, MinuteView, MinutesQuery, MinutesView, Order, PriceLevel,
-    ProfileQuery, ProfileView, SingleTrade, SingleTradesQuery,
+    FootprintQuery, FootprintView, MinutePath, MinuteQuery, MinuteSum, MinuteView, MinutesQuery, MinutesView, Order,
+    PriceLevel, Profile, ProfileQuery, ProfileView, SingleTrade, SingleTradesQuery,
 };
 use super::profile::profile;
 use super::service::ArchiveService;
@@ -21,7 +22,7 @@ use super::{PARTIES, READ};
 use crate::clock::UnixMillis;
 use crate::http::auth::Principal;
 use crate::http::counts::require_count;
-use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::extract::{Json, Path, Query};
 use crate::http::problem::Problem;
 use crate::http::reply::Page;
 use crate::http::times::QueryTime;
@@ -87,36 +88,39 @@ pub(super) async fn list_minutes(
         (Some(cursor), Order::Desc) => range.end = range.end.min(cursor.saturating_add(1)),
         (None, _) => {}
     }
-    archive.fold(&symbol).await?;
-    let page = archive.minutes(&symbol, &range, order, limit).await?;
+    let hot = archive.fold(&symbol).await?;
+    let page = archive.minutes(&symbol, &range, order, limit, &hot).await?;
     let next_cursor = page.next.map(|next| next.to_string());
-    let view = MinutesView { items: page.items.into_iter().map(MinuteView::from).collect(), next_cursor };
+    let items = page.items.into_iter().map(MinuteView::from).collect();
+    let view = MinutesView { items, coverage: page.coverage, next_cursor };
     list::list(&headers, &view, &view.items, view.next_cursor.as_deref())
 }
 
 /// Get a minute of a symbol: its trades by price and side.
 #[utoipa::path(get, path = "/trades/windows/{symbol}/{minute}", tag = "market", operation_id = "get_minute",
-    params(MinutePath),
+    params(MinutePath, MinuteQuery),
     responses((status = 200, description = "The minute; without price levels if it has no trades", body = MinuteView)))]
 pub(super) async fn get_minute(
     State(archive): State<Arc<ArchiveService>>,
     Path(MinutePath { symbol, minute }): Path<MinutePath>,
-    NoQuery: NoQuery,
+    Query(MinuteQuery { version }): Query<MinuteQuery>,
 ) -> Result<Json<MinuteView>, Problem> {
     let now = archive.clock.now();
     let time = minute.resolve(now);
     check_unit(time).map_err(|rule| Problem::path_segment("minute", rule))?;
     let minute = time - time.rem_euclid(MINUTE);
-    archive.fold(&symbol).await?;
-    let page = archive.minutes(&symbol, &(minute..minute + 1), Order::Asc, 1).await?;
+    if let Some(version) = version {
+        return Ok(Json(MinuteView::from(archive.minute_version(&symbol, minute, version).await?)));
+    }
     let none = || MinuteView {
         minute,
         complete: minute + MINUTE <= now,
+        version: None,
         level_size: None,
         price_levels: Vec::new(),
         sum: None,
     };
-    Ok(Json(page.items.into_iter().next().map_or_else(none, MinuteView::from)))
+    Ok(Json(archive.minute(&symbol, minute).await?.map_or_else(none, MinuteView::from)))
 }
 
 /// Get the volume of a symbol by price, over a time.
@@ -138,10 +142,11 @@ pub(super) async fn get_profile(
     check_step(step)?;
     let volumes = archive.volumes(&symbol, &range, None, step).await?;
     let ends = [range.start, range.end];
-    let view = match volumes.into_iter().next() {
+    let mut view = match volumes.buckets.into_iter().next() {
         Some((_, profile)) => ProfileView::new(ends, &profile),
         None => ProfileView::new(ends, &profile(Levels::default())),
     };
+    view.coverage = volumes.coverage;
     list::list(&headers, &view, std::slice::from_ref(&view), None)
 }
 
@@ -165,8 +170,8 @@ pub(super) async fn get_footprint(
     let range = closed_range(from, to, archive.clock.now(), 3 * HOUR, MAX_BUCKETS * length, "200 buckets")?;
     check_step(step)?;
     let volumes = archive.volumes(&symbol, &range, Some(length), step).await?;
-    let items = volumes.iter().map(|(start, profile)| ProfileView::new([*start, start + length], profile)).collect();
-    let view = FootprintView { items };
+    let of = |(start, profile): &(UnixMillis, Profile)| ProfileView::new([*start, start + length], profile);
+    let view = FootprintView { items: volumes.buckets.iter().map(of).collect(), coverage: volumes.coverage };
     list::list(&headers, &view, &view.items, None)
 }
 
@@ -175,9 +180,10 @@ impl From<FoundMinute> for MinuteView {
         Self {
             minute: found.minute,
             complete: found.complete,
+            version: found.version,
             level_size: found.trades.levels.size,
             price_levels: PriceLevel::all(&found.trades.levels),
-            sum: Some(MinuteSum::from(&found.trades.candle)),
+            sum: Some(MinuteSum::new(&found.trades.candle, found.is_imported)),
         }
     }
 }

@@ -17,7 +17,6 @@ use std::time::Duration;
 use deployment::Deployment;
 use load::Verdict;
 use monitor::Monitor;
-use rates::Rate;
 use replay::{Evidence, Replay};
 use rules::{PER_SECOND, Rule};
 
@@ -110,10 +109,9 @@ async fn the_oracle_detects_the_data_loss_of_a_killed_redis() {
     let used_up = async |deployment: &Deployment, _| {
         eventually("limits are used up", async || deployment.load.is_refused_everywhere()).await;
     };
-    for replay in run_with_kills(redis, &SPEEDS[3..], used_up).await {
-        // A fixed window may just have ended.
-        assert!(replay.surplus(0) > 0 || matches!(replay.rule.rate, Rate::Fixed { .. }), "{}", replay.rule.name);
-    }
+    let replays = run_with_kills(redis, &SPEEDS[3..], used_up).await;
+    // A window may end before the new server answers.
+    assert!(replays.iter().any(|replay| replay.surplus(0) > 0), "no limiter admitted more than its limit");
 }
 
 /// Kills Redis once at each speed, after `before`.

@@ -1,0 +1,71 @@
+//! What a restore does with the persons that were erased since the backup.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::ErasureKeys;
+use super::matcher::{Ids, Matcher};
+use super::sweep::{Mode, Sweep, find_series};
+use crate::features::audit::api::{KeyRing, Signed};
+use crate::redis::{Effect, Redis, RedisFault};
+
+/// The persons that were erased, as pseudonyms, to be kept beside backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstones {
+    /// Pseudonym -> when the person was erased, Unix milliseconds.
+    pub erased: BTreeMap<String, i64>,
+    /// Signs the compact JSON of `erased`.
+    pub signed: Signed,
+}
+
+/// Why tombstones cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum TombstoneError {
+    #[error("the tombstones are not signed with a key of the audit log")]
+    NotSigned,
+    #[error("Redis could not be reached")]
+    Redis(#[from] RedisFault),
+}
+
+/// The tombstones in Redis.
+///
+/// # Errors
+/// [`RedisFault`].
+pub async fn tombstones(redis: &Redis, ring: &KeyRing) -> Result<Tombstones, RedisFault> {
+    let keys = ErasureKeys::new(redis.keys());
+    let erased: BTreeMap<String, i64> = redis.query(redis::cmd("HGETALL").arg(&keys.tombstones), Effect::Read).await?;
+    let signed = ring.sign(&text(&erased));
+    Ok(Tombstones { erased, signed })
+}
+
+/// Erases again what a restored backup has brought back: the persons in `kept`, a copy beside the backups, and those whose
+/// tombstones are in Redis. Returns how many keys and members were erased.
+///
+/// # Errors
+/// [`TombstoneError`]; then the restored data must not be served.
+pub async fn apply_tombstones(redis: &Redis, ring: &KeyRing, kept: Option<&Tombstones>) -> Result<u64, TombstoneError> {
+    let keys = ErasureKeys::new(redis.keys());
+    if let Some(Tombstones { erased, signed }) = kept {
+        if !ring.verify(&text(erased), signed) {
+            return Err(TombstoneError::NotSigned);
+        }
+        for (name, at) in erased {
+            let command = redis::cmd("HSETNX").arg(&keys.tombstones).arg(name).arg(at).take();
+            redis.query::<i64>(&command, Effect::Write).await?;
+        }
+    }
+    let names: HashSet<String> = tombstones(redis, ring).await?.erased.into_keys().collect();
+    if names.is_empty() {
+        return Ok(0);
+    }
+    let mut matcher = Matcher::new(Ids::Pseudonyms(ring.clone(), names));
+    find_series(redis, &mut matcher).await?;
+    let found = Sweep::new(redis, &matcher, Mode::Erase).run().await?;
+    Ok(found.values().map(|counts| counts.erased).sum())
+}
+
+fn text(erased: &BTreeMap<String, i64>) -> String {
+    // Strings and numbers always serialise.
+    serde_json::to_string(erased).unwrap_or_default()
+}
