@@ -19,6 +19,7 @@ use crate::cached::Cached;
 use crate::clock::Clock;
 use crate::computed::Computed;
 use crate::config::auth::AuthConfig;
+use crate::config::backup::BackupConfig;
 use crate::config::fencing::FencingConfig;
 use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
@@ -53,6 +54,8 @@ const CORE_SECTIONS: &[SectionCheck] = &[
     SectionCheck::of::<FencingConfig>(),
     SectionCheck::of::<LogConfig>(),
     SectionCheck::of::<TelemetryConfig>(),
+    // A build without backups ignores it.
+    SectionCheck::of::<BackupConfig>(),
 ];
 
 /// The service, ready to answer requests.
@@ -344,7 +347,7 @@ fn describe(api: &OpenApiRouter) -> OpenApi {
 /// The API document that the service serves: the checked-in one, which describes a build with the default features.
 /// A build without one of them describes itself.
 fn document_text(api: &OpenApiRouter) -> Result<Gzipped, serde_json::Error> {
-    if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema")) {
+    if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema", feature = "backup")) {
         return Ok(documentation::checked_in());
     }
     openapi_text::text(&describe(api)).map(|text| gzipped::compressed(&text))

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod auth;
+pub mod backup;
 pub mod env;
 mod error;
 pub mod fencing;

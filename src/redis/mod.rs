@@ -33,6 +33,7 @@ mod scan;
 mod script;
 mod script_state;
 pub mod server_metrics;
+mod snapshot;
 mod topology;
 
 use std::pin::pin;
@@ -64,6 +65,7 @@ pub use runner::Turn;
 pub use scan::PrefixScan;
 pub use script::{BadReply, Binding, Decoder, LuaScript, ScriptCall, flag};
 pub use script_state::ScriptState;
+pub use snapshot::{Snapshot, SnapshotError, SnapshotLogin, SnapshotSource};
 pub use topology::EndpointError;
 
 use crate::config::fencing::FencingConfig;

@@ -129,6 +129,38 @@ impl Connector {
         std::mem::take(&mut *self.0.present.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
     }
 
+    /// The servers that hold the data: one, or the masters of a cluster.
+    pub(super) async fn masters(&self) -> Result<Vec<ConnectionInfo>, RedisError> {
+        match &self.0.target {
+            Target::Server(info) => Ok(vec![info.as_ref().clone()]),
+            Target::Sentinel(client) => {
+                let master = client.lock().await.async_get_client().await?;
+                Ok(vec![master.get_connection_info().clone()])
+            }
+            Target::Cluster(client) => {
+                let base = self.0.addresses.first().ok_or_else(missing_address)?;
+                let mut connection = client.get_async_connection().await?;
+                let slots: Vec<Vec<redis::Value>> =
+                    redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+                // Of each range of slots: first slot, last slot, master, replicas.
+                let master = |range: &Vec<redis::Value>| -> Option<(String, u16)> {
+                    let node: Vec<redis::Value> = redis::from_redis_value_ref(range.get(2)?).ok()?;
+                    Some((
+                        redis::from_redis_value_ref(node.first()?).ok()?,
+                        redis::from_redis_value_ref(node.get(1)?).ok()?,
+                    ))
+                };
+                let mut masters: Vec<(String, u16)> = slots.iter().filter_map(master).collect();
+                masters.sort();
+                masters.dedup();
+                Ok(masters
+                    .into_iter()
+                    .map(|(host, port)| base.clone().set_addr(ConnectionAddr::Tcp(host, port)))
+                    .collect())
+            }
+        }
+    }
+
     /// Opens a separate connection for subscriptions.
     pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
         match tokio::time::timeout(self.limit(), self.open_subscriber()).await {

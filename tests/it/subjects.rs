@@ -20,7 +20,7 @@ fn ids() -> Value {
 }
 
 /// Stores the person's ids in every capability, and data of another person beside them.
-async fn plant(app: &TestApp) -> String {
+pub async fn plant(app: &TestApp) -> String {
     let put = async |path: &str, body: &str| app.send(Method::PUT, path, &[JSON], body.to_owned()).await.expect(201);
     for key in [format!("user:profile:{PERSON}"), format!("own:{PERSON}:cart"), format!("token:balance:{WALLET}:7")] {
         put(&format!("/cache/{key}"), "1").await;

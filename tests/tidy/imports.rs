@@ -24,6 +24,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "features::archive::import",
             "features::archive::show",
             "features::audit::command",
+            "features::backup::command",
             "features::hosts::dump",
             "features::json::migration",
             "features::json::rotation",
@@ -83,6 +84,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "config::Section",
             "config::SectionCheck",
             "config::archive",
+            "config::backup",
             "config::fencing",
             "config::http",
             "config::longest_prefix",
@@ -93,6 +95,8 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "events",
             "features::audit::api",
             "features::json::api",
+            "features::subjects::api",
+            "holdings",
             "hot_keys",
             "http::access",
             "http::audited",
@@ -151,16 +155,18 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("close_matches", &[]),
     ("codec", &[]),
     ("decimal", &[]),
+    ("holdings", &[]),
     ("hot_keys", &[]),
     ("random", &[]),
     ("tape", &["clock", "decimal", "lua_scripts", "random", "redis"]),
-    ("decimal", &[]),
     ("tls", &[]),
 ];
 
 /// Features that import the `api.rs` of another feature, as (from, to).
 const FEATURE_TO_FEATURE: &[(&str, &str)] = &[
-    // The list of keys names those of both.
+    // A restore erases persons again, whose tombstones are signed.
+    ("backup", "audit"),
+    ("backup", "subjects"),
     ("keys", "audit"),
     ("keys", "json"),
     // Pseudonyms and signatures are made with the key of the audit log.

@@ -7,6 +7,7 @@
 
 mod circles;
 mod documents;
+mod holdings;
 mod imports;
 mod routes;
 mod scripts;

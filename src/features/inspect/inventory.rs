@@ -8,9 +8,9 @@ use redis::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::error::InspectError;
-use super::holdings::{OTHER, beginning, holding};
 use super::model::{HoldingSize, Inventory, InventoryStatus, KeySize, UnknownNames};
 use super::service::InspectService;
+use crate::holdings::{OTHER, beginning, holding_of};
 use crate::redis::{Effect, Redis, RedisFault, Role};
 
 const NAME: &str = "inspect.inventory";
@@ -161,7 +161,7 @@ impl Run {
 
     fn count(&mut self, prefix: &str, key: String, bytes: u64, without_ttl: bool) {
         let name = key.strip_prefix(prefix);
-        let found = name.map_or(OTHER, holding);
+        let found = holding_of(prefix, &key).unwrap_or(OTHER);
         let empty = || HoldingSize { holding: found.name.to_owned(), keys: 0, bytes: 0, without_ttl: 0 };
         let size = self.holdings.entry(found.name).or_insert_with(empty);
         size.keys += 1;

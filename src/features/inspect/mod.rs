@@ -4,7 +4,7 @@
 //! Files, in reading order:
 //! - `model.rs`, `routes.rs`: wire types and operations; `service.rs`: reads, each of which is a few commands.
 //! - `persistence.rs`: how the servers keep their data.
-//! - `holdings.rs`: to which capability a key belongs; `inventory.rs`: the run that looks at every key.
+//! - `inventory.rs`: the run that looks at every key; [`crate::holdings`] says to which capability one belongs.
 //! - `keys.rs`, `error.rs`.
 //!
 //! Keys: see `keys.rs`. Without Redis: every call answers 503, except `commands`, which shows the last check,
@@ -17,7 +17,6 @@
 //!   and state must not be evicted.
 
 mod error;
-mod holdings;
 mod inventory;
 mod keys;
 mod model;

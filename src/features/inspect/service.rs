@@ -9,11 +9,11 @@ use redis::{Cmd, Value, from_redis_value_ref as read};
 use tokio_util::sync::CancellationToken;
 
 use super::error::InspectError;
-use super::holdings::{Holding, OTHER, holding, names};
 use super::keys::InspectKeys;
 use super::model::{HotKey, HotKeys, LatencyEvent, RedisClients, RedisCommand, SlowCommand};
 use crate::clock::Clock;
 use crate::deps::Deps;
+use crate::holdings::{Holding, OTHER, holding_of, names};
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, Redis, RedisRoles, Role, server_metrics};
 
@@ -212,7 +212,7 @@ impl InspectService {
 
 /// The holding of a complete name.
 fn of_key(prefix: &str, key: &str) -> Holding {
-    key.strip_prefix(prefix).map_or(OTHER, holding)
+    holding_of(prefix, key).unwrap_or(OTHER)
 }
 
 /// A cluster replies with one answer for each node.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::matcher::Matcher;
 use super::rules::{CACHED, Content, Named, Rule, rule_of};
+use crate::holdings::own_name;
 use crate::redis::{Effect, Redis, RedisFault};
 
 /// Keys that one SCAN looks at.
@@ -94,7 +95,7 @@ impl<'a> Sweep<'a> {
         // All names of the service are text.
         let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
         let ours: Vec<(String, String)> =
-            names.filter_map(|key| own_name(&key, &prefix).map(|name| (key, name))).collect();
+            names.filter_map(|key| own_name(&prefix, &key).map(|name| (key, name))).collect();
         let types: Vec<redis::Cmd> = ours.iter().map(|(key, _)| redis::cmd("TYPE").arg(key).take()).collect();
         let kinds = self.redis.query_all(&types, Effect::Read).await?;
         let mut matches = Vec::new();
@@ -288,15 +289,6 @@ impl Counts {
         self.kept += count;
         self.reason = Some(reason.to_owned());
     }
-}
-
-/// The name of a key without the configured prefix, which a companion has inside its braces; `None` for the keys of others.
-fn own_name(key: &str, prefix: &str) -> Option<String> {
-    if let Some(name) = key.strip_prefix(prefix) {
-        return Some(name.to_owned());
-    }
-    let inside = format!("{{{prefix}");
-    key.contains(&inside).then(|| key.replacen(&inside, "{", 1))
 }
 
 /// Adds the series whose labels contain an id.

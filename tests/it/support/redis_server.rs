@@ -77,7 +77,7 @@ impl RedisServer {
         }
         let turned_on =
             |users: String, name: &str| users.replace(&format!("{name} off"), &format!("{name} on >{name}"));
-        let users = ["replica", "sentinel"].into_iter().fold(users.replace(" resetpass", ""), turned_on);
+        let users = ["replica", "sentinel", "backup"].into_iter().fold(users.replace(" resetpass", ""), turned_on);
         let acl = directory.path().join("users.acl");
         std::fs::write(&acl, format!("{users}\nuser harness on nopass ~* &* +@all\n")).expect("a file");
         let acl = acl.display().to_string();
