@@ -205,6 +205,8 @@ async fn a_run_stops_between_two_batches() {
 async fn nothing_waits_for_a_redis_that_is_away() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.put("/warming/tasks/limits", limits(&json!({ "market:limits:a": 1 }))).await.expect(200);
+    // A run that is cut keeps its turn for 30 seconds.
+    eventually("the first run has ended", async || !runs(&app, "limits").await.is_empty()).await;
     app.proxy().cut();
     app.get("/warming").await.expect_problem(503, "redis-unavailable");
     app.get("/warming/values/market:limits:a").await.expect_problem(503, "redis-unavailable");
