@@ -7,6 +7,7 @@ COPY .cargo .cargo
 COPY src src
 COPY migrations-lua migrations-lua
 COPY config/default.toml config/default.toml
+COPY config/redis/repair_aof.sh config/redis/repair_aof.sh
 COPY openapi/openapi.json openapi/openapi.json
 # The caches keep compiled dependencies between builds. They are not part of a layer, so the binary is copied out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

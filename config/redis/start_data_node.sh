@@ -44,6 +44,7 @@ ask() {
 start() {
     [ -f "$data/replica.conf" ] || cp "$conf/replica.conf" "$data/"
     cp "$conf/redis.conf" "$data/"
+    "$conf/repair_aof.sh" "$data"
     cd "$data"
     exec redis-server replica.conf --dir . --port "$PORT" --replica-announce-ip "$NODE" "$@"
 }

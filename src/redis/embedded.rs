@@ -42,6 +42,9 @@ pub struct EmbeddedServer {
     _lock: std::fs::File,
 }
 
+/// Removes what a crash of the machine left of a transaction.
+const REPAIR: &str = include_str!("../../config/redis/repair_aof.sh");
+
 /// Starts the server and waits for it. A watcher stops the server when standard input closes, which the kernel does if
 /// the service dies. SIGTERM lets Redis write its data first.
 const SHEPHERD: &str = r#"exec 3<&0
@@ -70,6 +73,7 @@ impl EmbeddedServer {
         let lock = take_over(&directory, &socket, START_TIMEOUT).await?;
         let log = directory.join("redis.log");
         Self::check(config)?;
+        repair(&config.binary, &directory).await?;
         let mut shepherd = Command::new("sh")
             .arg("-c")
             .arg(SHEPHERD)
@@ -120,6 +124,21 @@ impl EmbeddedServer {
             tracing::warn!(%error, "cannot wait for the private redis-server to stop");
         }
     }
+}
+
+async fn repair(binary: &Path, directory: &Path) -> Result<(), EmbeddedError> {
+    // It is installed beside the server.
+    let check = binary.with_file_name("redis-check-aof");
+    let ran = Command::new("sh").args(["-c", REPAIR, "repair_aof"]).arg(directory).env("CHECK", check).output().await;
+    let output = ran.map_err(|error| unusable(directory, &error))?;
+    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if !output.status.success() {
+        return Err(unusable(directory, &std::io::Error::other(text)));
+    }
+    if !text.is_empty() {
+        tracing::warn!("{text}");
+    }
+    Ok(())
 }
 
 /// An absolute path, because the server changes its working directory.

@@ -4,3 +4,4 @@ mod data_node;
 mod durability;
 mod failover;
 mod shipped;
+mod torn_log;

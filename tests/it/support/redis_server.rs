@@ -149,6 +149,9 @@ impl RedisServer {
     pub fn boot(&mut self) {
         assert!(self.running.is_none(), "the server is already running");
         let _ = std::fs::remove_file(self.socket());
+        require_redis_server();
+        let repaired = Command::new(format!("{SHIPPED}/repair_aof.sh")).arg(self.directory.path()).status();
+        assert!(repaired.expect("the script runs").success(), "the append-only files were not repaired");
         let mut command = Command::new("sh");
         command.args(["-c", SUPERVISOR, "redis-supervisor", "redis-server"]).args(&self.file);
         if !self.options.iter().any(|option| option == "--port") {
@@ -165,7 +168,6 @@ impl RedisServer {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        require_redis_server();
         let mut supervisor = command.spawn().expect("sh starts");
         let stdin = supervisor.stdin.take();
         let mut running = Running { supervisor, stdin };
