@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use crate::support::RedisServer;
+use crate::support::{RedisServer, eventually};
 
 const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
 const LOG: &str = "appendonlydir/appendonly.aof.1.incr.aof";
@@ -11,26 +11,32 @@ const LOG: &str = "appendonlydir/appendonly.aof.1.incr.aof";
 /// What the file has of a script that changed `a` and `b`.
 const TORN: &str = "*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$4\r\npart\r\n*3\r\n$3\r\nSET\r\n$1\r\nb";
 
-#[test]
-fn a_torn_transaction_is_never_applied() {
+/// Starts the server again, and waits until it has read its files.
+async fn restart(redis: &mut RedisServer) {
+    redis.boot();
+    eventually("the files are loaded", async || redis.try_command::<String>(&["PING"]).is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_torn_transaction_is_never_applied() {
     let mut redis = RedisServer::with_options(DURABLE);
     let _: String = redis.command(&["SET", "a", "whole"]);
     redis.kill();
     let mut log = OpenOptions::new().append(true).open(redis.directory().join(LOG)).expect("the file");
     log.write_all(TORN.as_bytes()).expect("written");
-    redis.boot();
+    restart(&mut redis).await;
     assert_eq!(redis.command::<String>(&["GET", "a"]), "whole");
     // Without the repair, Redis would find these changes within the torn transaction, and apply both.
     let script = "redis.call('SET', 'c', '1') return redis.call('SET', 'd', '1')";
     let _: String = redis.command(&["EVAL", script, "0"]);
     redis.kill();
-    redis.boot();
+    restart(&mut redis).await;
     assert_eq!(redis.command::<String>(&["GET", "a"]), "whole");
     assert_eq!(redis.command::<Vec<String>>(&["MGET", "c", "d"]), ["1", "1"]);
 }
 
-#[test]
-fn other_damage_is_left_to_people() {
+#[tokio::test]
+async fn other_damage_is_left_to_people() {
     let mut redis = RedisServer::with_options(DURABLE);
     let _: String = redis.command(&["SET", "a", "whole"]);
     redis.kill();
@@ -42,6 +48,6 @@ fn other_damage_is_left_to_people() {
     let mut log = OpenOptions::new().append(true).open(&path).expect("the file");
     log.write_all(damaged.as_bytes()).expect("written");
     let before = std::fs::read(&path).expect("the file");
-    redis.boot();
+    restart(&mut redis).await;
     assert!(std::fs::read(&path).expect("the file").starts_with(&before));
 }
