@@ -216,6 +216,17 @@ async fn an_export_has_everything_and_a_last_line() {
 }
 
 #[tokio::test]
+async fn without_redis_nothing_begins() {
+    let key = KeyFile::new();
+    let app = key.builder().behind_proxy().spawn().await;
+    app.proxy().cut();
+    for (action, body) in [("export", json!({})), ("erase", json!({ "reason": "a request" }))] {
+        let reply = app.post(&format!("/admin/subjects/{PERSON}/{action}"), body).await;
+        reply.expect_problem(503, "redis-unavailable");
+    }
+}
+
+#[tokio::test]
 async fn bad_requests_name_their_fields_and_store_nothing() {
     let key = KeyFile::new();
     let app = key.builder().spawn().await;

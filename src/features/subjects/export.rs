@@ -1,6 +1,5 @@
 //! An export: everything that contains an id of a person, line by line.
 
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use redis::{Cmd, FromRedisValue};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::matcher::Matcher;
 use super::model::ExportLine;
 use super::service::SubjectService;
 use super::sweep::{Match, Mode, Sweep};
@@ -24,13 +24,10 @@ pub(super) type Pieces = mpsc::Receiver<Result<Bytes, RedisFault>>;
 
 impl SubjectService {
     /// Starts to export; the work ends when the pieces are dropped.
-    pub(super) fn export(
-        self: Arc<Self>,
-        ids: BTreeSet<String>,
-    ) -> (Pieces, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn export(self: Arc<Self>, matcher: Matcher) -> (Pieces, impl Future<Output = ()> + Send + 'static) {
         let (sender, pieces) = mpsc::channel(WAITING);
         let work = async move {
-            if let Err(fault) = self.write_export(&ids, &sender).await {
+            if let Err(fault) = self.write_export(&matcher, &sender).await {
                 // The client may be gone.
                 let _ = sender.send(Err(fault)).await;
             }
@@ -40,10 +37,9 @@ impl SubjectService {
 
     async fn write_export(
         &self,
-        ids: &BTreeSet<String>,
+        matcher: &Matcher,
         sender: &mpsc::Sender<Result<Bytes, RedisFault>>,
     ) -> Result<(), RedisFault> {
-        let matcher = self.matcher(ids).await?;
         for series in matcher.series() {
             let see = json!({ "series": series, "see": "GET /timeseries/{key}/export" });
             send(
@@ -54,7 +50,7 @@ impl SubjectService {
         }
         let mut count = 0_u64;
         for redis in self.roles.distinct() {
-            let mut sweep = Sweep::new(redis, &matcher, Mode::Look);
+            let mut sweep = Sweep::new(redis, matcher, Mode::Look);
             while let Some(matches) = sweep.next().await? {
                 // The samples of a series are exported by its own route; an inventory lists keys of other persons as well.
                 for Match { capability, key, kind, members } in

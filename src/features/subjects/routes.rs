@@ -37,7 +37,9 @@ pub(super) async fn export_subject(
     Json(request): Json<ExportRequest>,
 ) -> Result<Response, Problem> {
     let ids = routes.subjects.ids(&path.id, &request.aliases)?;
-    let (pieces, work) = routes.subjects.export(ids);
+    // Without Redis, this fails before the response begins.
+    let matcher = routes.subjects.matcher(&ids).await?;
+    let (pieces, work) = routes.subjects.export(matcher);
     routes.tasks.spawn_tracked_connection(work);
     let lines = stream::unfold(pieces, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces))).fuse();
     let mut response = Body::from_stream(lines).into_response();
