@@ -217,13 +217,18 @@ async fn an_export_has_everything_and_a_last_line() {
 
 #[tokio::test]
 async fn without_redis_nothing_begins() {
+    // Actions that must be recorded are refused by the audit log.
     let key = KeyFile::new();
     let app = key.builder().behind_proxy().spawn().await;
     app.proxy().cut();
     for (action, body) in [("export", json!({})), ("erase", json!({ "reason": "a request" }))] {
         let reply = app.post(&format!("/admin/subjects/{PERSON}/{action}"), body).await;
-        reply.expect_problem(503, "redis-unavailable");
+        reply.expect_problem(503, "audit-unavailable");
     }
+    let without = TestApp::builder().behind_proxy().spawn().await;
+    without.proxy().cut();
+    let reply = without.post(&format!("/admin/subjects/{PERSON}/export"), json!({})).await;
+    reply.expect_problem(503, "redis-unavailable");
 }
 
 #[tokio::test]
