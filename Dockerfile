@@ -6,9 +6,8 @@ COPY Cargo.toml Cargo.lock build.rs ./
 COPY .cargo .cargo
 COPY src src
 COPY migrations-lua migrations-lua
-COPY config/default.toml config/default.toml
-COPY config/redis/repair_aof.sh config/redis/repair_aof.sh
-COPY openapi/openapi.json openapi/openapi.json
+COPY config config
+COPY openapi openapi
 # The caches keep compiled dependencies between builds. They are not part of a layer, so the binary is copied out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,sharing=locked \

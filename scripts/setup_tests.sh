@@ -3,7 +3,7 @@
 #
 #   scripts/setup_tests.sh               all parts except deny and clients: everything that `make test` needs
 #   scripts/setup_tests.sh PART...       only these: redis, nextest, deny, browser, python, node, faketime, nginx, postgres,
-#                                        prometheus, clients
+#                                        prometheus, age, clients
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -45,6 +45,19 @@ find_first() {
         fi
     done
     return 1
+}
+
+# The web page is also in Thai.
+setup_thai_font() {
+    if command -v fc-list >/dev/null 2>&1 && [ -n "$(fc-list :lang=th)" ]; then
+        return 0
+    fi
+    say "installing a Thai font"
+    if command -v apt-get >/dev/null 2>&1; then
+        apt_install fonts-tlwg-waree
+    elif command -v dnf >/dev/null 2>&1; then
+        as_root dnf install -y -q thai-scalable-waree-fonts
+    fi
 }
 
 setup_browser() {
@@ -205,12 +218,32 @@ setup_prometheus() {
     fi
 }
 
-[ $# -gt 0 ] || set -- redis nextest browser python node faketime nginx postgres prometheus
+# Opens backups as an operator without the service does.
+setup_age() {
+    if find_first age && find_first zstd; then
+        return 0
+    fi
+    say "installing age and zstd"
+    if command -v apt-get >/dev/null 2>&1; then
+        apt_install age zstd
+    elif command -v dnf >/dev/null 2>&1; then
+        as_root dnf install -y -q age zstd
+    elif command -v brew >/dev/null 2>&1; then
+        brew install --quiet age zstd
+    else
+        fail "age or zstd is missing: install both manually"
+    fi
+}
+
+[ $# -gt 0 ] || set -- redis nextest browser python node faketime nginx postgres prometheus age
 for part in "$@"; do
     case $part in
         redis) scripts/setup_redis.sh ;;
         nextest | deny) setup_cargo_tool "$part" ;;
-        browser) setup_browser ;;
+        browser)
+            setup_browser
+            setup_thai_font
+            ;;
         python) setup_python "$TARGET/test-venv" tests/requirements.txt ;;
         node) setup_node "$TARGET/test-node" tests/interoperability ;;
         clients) setup_clients ;;
@@ -218,6 +251,7 @@ for part in "$@"; do
         nginx) setup_nginx ;;
         postgres) setup_postgres ;;
         prometheus) setup_prometheus ;;
+        age) setup_age ;;
         *)
             fail "unknown part \`$part\`; the comment at the top of this script lists the parts"
             ;;

@@ -19,6 +19,7 @@ use crate::cached::Cached;
 use crate::clock::Clock;
 use crate::computed::Computed;
 use crate::config::auth::AuthConfig;
+use crate::config::backup::BackupConfig;
 use crate::config::fencing::FencingConfig;
 use crate::config::http::HttpConfig;
 use crate::config::log::{LogConfig, TelemetryConfig};
@@ -41,6 +42,7 @@ use crate::http::{
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Phase, Tasks};
 use crate::redis::{LuaScript, RedisRoles};
+use crate::tape::Listing;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::tls;
@@ -53,6 +55,8 @@ const CORE_SECTIONS: &[SectionCheck] = &[
     SectionCheck::of::<FencingConfig>(),
     SectionCheck::of::<LogConfig>(),
     SectionCheck::of::<TelemetryConfig>(),
+    // A build without backups ignores it.
+    SectionCheck::of::<BackupConfig>(),
 ];
 
 /// The service, ready to answer requests.
@@ -161,8 +165,11 @@ impl App {
         let configs = watch::Sender::new(config.clone());
         let shared = Shared::default();
         let events = Events::new(redis.state.clone(), clock.clone(), config.section()?);
+        let tapes = Listing::new(&redis.state, &clock);
+        let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let deps = Deps {
             config,
+            replica: format!("{node}:{}", http.port).into(),
             configs,
             redis,
             events,
@@ -176,6 +183,7 @@ impl App {
             shared,
             series: SeriesFeed::default(),
             fold: Fold::default(),
+            tapes,
             cached: Cached::default(),
             computed: Computed::default(),
         };
@@ -250,6 +258,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
     let redis = RedisRoles::new(&unconnected(config.section()?), config.section()?, &scripts(), 1, &metrics)?;
     let deps = Deps {
         events: Events::new(redis.state.clone(), Clock::System, config.section()?),
+        tapes: Listing::new(&redis.state, &Clock::System),
         redis,
         tasks: Tasks::new(Clock::System),
         offload: Offload::default(),
@@ -265,6 +274,7 @@ pub fn document(config: Config) -> Result<OpenApi, StartError> {
         computed: Computed::default(),
         configs: watch::Sender::new(config.clone()),
         config,
+        replica: "".into(),
     };
     api(&deps).map(|api| describe(&api))
 }
@@ -344,7 +354,7 @@ fn describe(api: &OpenApiRouter) -> OpenApi {
 /// The API document that the service serves: the checked-in one, which describes a build with the default features.
 /// A build without one of them describes itself.
 fn document_text(api: &OpenApiRouter) -> Result<Gzipped, serde_json::Error> {
-    if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema")) {
+    if cfg!(all(feature = "promql", feature = "forecast", feature = "json-schema", feature = "backup")) {
         return Ok(documentation::checked_in());
     }
     openapi_text::text(&describe(api)).map(|text| gzipped::compressed(&text))

@@ -16,7 +16,7 @@ use crate::http::problem::Problem;
 use crate::lifecycle::offload::Offload;
 use crate::lifecycle::{ComponentHealth, Condition, Finding, Phase, Status, Tasks};
 use crate::redis::{RedisFault, RedisRoles};
-use crate::tape::Symbol;
+use crate::tape::{Listing, Symbol};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -24,6 +24,8 @@ use crate::telemetry::traces::Traces;
 #[derive(Clone, Debug)]
 pub struct Deps {
     pub config: Config,
+    /// The name of this replica of the service for people: the name of the machine, and the port.
+    pub replica: Arc<str>,
     /// The configuration again after each reload, for features whose rules may change while they run.
     pub configs: watch::Sender<Config>,
     pub redis: RedisRoles,
@@ -38,6 +40,7 @@ pub struct Deps {
     pub shared: Shared,
     pub series: SeriesFeed,
     pub fold: Fold,
+    pub tapes: Listing,
     pub cached: Cached,
     pub computed: Computed,
 }

@@ -8,6 +8,7 @@
 //! - [`redis`]: connections, scripts, keys and faults, for each role that Redis plays.
 //! - [`tape`] and [`decimal`]: the trades of each symbol, which several capabilities write and read; exact numbers.
 //! - [`cached`] and [`computed`]: the cache as capabilities fill it, and what they can compute for it.
+//! - [`holdings`]: to which capability each key in Redis belongs.
 //! - [`codec`], [`random`], [`close_matches`] and [`hot_keys`]: packed columns of numbers; random tokens; names that a
 //!   caller may have meant; the keys that are used most often.
 //! - [`config`], [`clock`], [`lifecycle`], [`telemetry`], [`tls`]: the foundation, which knows no feature.
@@ -31,11 +32,17 @@ pub mod decimal;
 pub mod deps;
 pub mod events;
 pub mod features;
+pub mod holdings;
 pub mod hot_keys;
 pub mod http;
 pub mod lifecycle;
 pub mod random;
 pub mod redis;
+#[cfg(feature = "object-store")]
+pub mod s3;
+#[cfg(not(feature = "object-store"))]
+#[path = "no_s3.rs"]
+pub mod s3;
 pub mod tape;
 pub mod telemetry;
 pub mod tls;

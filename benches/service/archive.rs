@@ -1,6 +1,8 @@
 //! The archive: the time until a minute is in a durable file, a backlog, and a day that is read from its pack.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -43,7 +45,7 @@ fn trade(service: &Service, symbol: &str, first: usize, minutes: usize) {
                 let (time, side) = (first + minute * MINUTE + level, if level % 2 == 0 { "buy" } else { "sell" });
                 let _ = writeln!(
                     body,
-                    r#"{{"trade_id":"{minute}-{level}","timestamp":{time},"price":"{}.5","quantity":"0.00{}","side":"{side}"}}"#,
+                    r#"{{"trade_id":"t-{time}","timestamp":{time},"price":"{}.5","quantity":"0.00{}","side":"{side}"}}"#,
                     60_000 + level,
                     level + 1
                 );
@@ -87,8 +89,34 @@ fn single_minutes(bench: &Bench, directory: &Path, report: &mut Report) {
     }
     times.sort_by(f64::total_cmp);
     let [median, slow] = [times[times.len() / 2], times[times.len() * 99 / 100]];
-    let figures = format!("p50 {median:.2} ms, p99 {slow:.2} ms of {} minutes", times.len());
+    let alone = disk_alone(directory);
+    let figures = format!(
+        "p50 {median:.2} ms, p99 {slow:.2} ms of {} minutes; the same writes and syncs alone: p50 {:.2} ms, p99 {:.2} ms",
+        times.len(),
+        alone[WRITES / 2],
+        alone[WRITES * 99 / 100],
+    );
     report.row("write a minute of 40 levels, files and names durable", figures, "p50 below 1 ms, p99 below 5 ms");
+}
+
+/// The times of what the disk does for one minute, milliseconds, shortest first: a file, its name, a line of the manifest.
+fn disk_alone(directory: &Path) -> Vec<f64> {
+    let directory = directory.join("alone");
+    std::fs::create_dir(&directory).expect("a directory");
+    let mut manifest = File::create(directory.join("manifest")).expect("a file");
+    let mut write = |n: usize| {
+        let began = Instant::now();
+        let temporary = directory.join("temporary");
+        let mut file = File::create(&temporary).expect("a file");
+        file.write_all(&[b'x'; 4_000]).and_then(|()| file.sync_all()).expect("a durable file");
+        std::fs::rename(&temporary, directory.join(n.to_string())).expect("a name");
+        File::open(&directory).and_then(|names| names.sync_all()).expect("a durable name");
+        manifest.write_all(&[b'x'; 400]).and_then(|()| manifest.sync_all()).expect("a durable line");
+        began.elapsed().as_secs_f64() * 1e3
+    };
+    let mut times: Vec<f64> = (0..WRITES).map(&mut write).collect();
+    times.sort_by(f64::total_cmp);
+    times
 }
 
 fn backlog(bench: &Bench, directory: &Path, report: &mut Report) {

@@ -1,5 +1,5 @@
-//! Order books: orders placed one by one, compared with redis-benchmark, which calls the same script; the best 50 levels; the
-//! memory of a resting order; and trades that are reported in batches.
+//! Order books: orders placed one by one, compared with redis-benchmark, which calls the same script; the time of that script in
+//! Redis; the best 50 levels; the memory of a resting order; and trades that are reported in batches.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,17 +97,22 @@ fn memory(bench: &Bench, service: &Service, report: &mut Report) {
 fn places(bench: &Bench, service: &Service, report: &mut Report) {
     let placing = order(RANDOM, RANDOM, 999);
     let script = evalsha(bench, service, &placing);
-    let (mut runs, mut bare): (Vec<Run>, Vec<f64>) = (Vec::new(), Vec::new());
+    let (mut runs, mut bare, mut times): (Vec<Run>, Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new(), Vec::new());
+    let mut redis = RedisSocket::connect(bench.redis.address);
     for _ in 0..ROUNDS {
         reset(service);
         let request = RequestSpec::numbered(ORDERS, Some(KEY_HEADER), &placing);
         runs.push(wrk::run(service.peer(), bench.redis.pid(), request, SECONDS));
         reset(service);
+        redis.call(redis::cmd("CONFIG").arg("RESETSTAT"));
         bare.push(redis_benchmark::run(bench.redis.address, COMMANDS, RANGE, &script));
+        times.push(script_time(&mut redis));
     }
     report.row("place an order, 64 connections", figures(&medians(&runs)), "20,000/s");
     let name = "the same EVALSHA by redis-benchmark, 64 connections, no pipelining";
     report.row(name, format!("{:.0} requests/s", median(bare.clone())), "");
+    let name = "its time in Redis, from 10,000 resting orders on";
+    report.row(name, format!("{:.1} us", median(times)), "at most 25 us");
     let rates: Vec<f64> = runs.iter().map(|run| run.requests_per_second).collect();
     let (ratio, rounds) = ratios(&rates, &bare, |rate| *rate);
     let name = "the same: service / redis-benchmark, requests/s";
@@ -128,6 +133,15 @@ fn places(bench: &Bench, service: &Service, report: &mut Report) {
         .collect();
     let [p50, p99] = [50, 99].map(|share| percentile(&rounds, share) / 1e3);
     report.row("place at 10,000/s, open loop", format!("p50 {p50:.2} ms, p99 {p99:.2} ms"), "p99 below 5 ms");
+}
+
+/// The mean time of a script call in Redis since its statistics were reset, microseconds.
+fn script_time(redis: &mut RedisSocket) -> f64 {
+    let Value::BulkString(text) = redis.call(redis::cmd("INFO").arg("commandstats")) else { panic!("statistics") };
+    let text = String::from_utf8(text).expect("text");
+    let calls = text.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:")).expect("script calls");
+    let time = calls.split(',').find_map(|field| field.strip_prefix("usec_per_call=")).expect("a time");
+    time.parse().expect("a number")
 }
 
 /// The script call of one placed order.

@@ -66,22 +66,13 @@ impl Bench {
     /// Starts the service with additional configuration in TOML.
     pub fn service_with(&self, transport: Transport, more: &str) -> Service {
         let digest: String = Sha256::digest(KEY).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        let scopes = [
-            "cache",
-            "timeseries",
-            "locks",
-            "json",
-            "users",
-            "hosts",
-            "pubsub",
-            "orders",
-            "streams",
-            "trades",
-            "warming",
-        ]
-        .map(|of| format!(r#""{of}:read", "{of}:write""#))
-        .join(", ");
-        let scopes = format!(r#"{scopes}, "ratelimit:check", "metrics:read", "market:read", "orders:match", "admin""#);
+        let scopes =
+            ["cache", "timeseries", "locks", "json", "users", "hosts", "pubsub", "orders", "streams", "warming"]
+                .map(|of| format!(r#""{of}:read", "{of}:write""#))
+                .join(", ");
+        let scopes = format!(
+            r#"{scopes}, "ratelimit:check", "metrics:read", "market:read", "orders:match", "trades:read", "admin""#
+        );
         let config = format!("[[auth.keys]]\nid = \"bench\"\nsha256 = \"{digest}\"\nscopes = [{scopes}]\n{more}");
         let port = free_port();
         let file = self.directory.path().join(format!("service-{port}.toml"));

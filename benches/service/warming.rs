@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gridtokenx_redis::hot_keys::{COUNTERS, HotKeys};
 use serde_json::Value;
 
 use crate::get::ROUNDS;
@@ -14,6 +15,8 @@ use crate::report::Report;
 
 const VALUES: u32 = 100_000;
 const READS: Rate = Rate { per_second: 5_000, connections: 32 };
+/// Uses that are counted, fewer than a lane counts one by one in a minute.
+const COUNTED: u32 = 100_000;
 const JSON: &str = "content-type: application/json\r\n";
 const READ: &str = "/cache/bench:read";
 
@@ -62,6 +65,28 @@ pub fn run(bench: &Bench, report: &mut Report) {
     );
     let added = (busy.1 - idle.1) * 100.0;
     report.row("the same: added CPU of the service", format!("{added:.1} % of a core"), "at most 10 %");
+    let (counting, read) = (counting(), idle.1 / f64::from(READS.per_second));
+    report.row(
+        "counting a key that is read, for the keys used most often",
+        format!(
+            "{:.0} ns; {:.2} % of the CPU of a cached read, {:.1} us",
+            counting * 1e9,
+            counting / read * 100.0,
+            read * 1e6
+        ),
+        "at most 1 %",
+    );
+}
+
+/// The seconds of counting one use while none is left out, for ten times as many keys as there are counters.
+fn counting() -> f64 {
+    let keys: Vec<String> = (0..COUNTERS * 10).map(|n| format!("bench:{n}")).collect();
+    let hot_keys = HotKeys::new(1);
+    let began = Instant::now();
+    for (key, _) in keys.iter().cycle().zip(0..COUNTED) {
+        hot_keys.record(0, std::iter::once(key.as_bytes()));
+    }
+    began.elapsed().as_secs_f64() / f64::from(COUNTED)
 }
 
 /// The latencies of reads, and the share of a core that the service took.

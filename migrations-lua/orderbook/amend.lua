@@ -37,18 +37,11 @@ if not change then return done({'overflow'}) end
 if ticks ~= order.ticks then
   change = change_level(order.side, order.ticks, order.remaining, -1, -1) .. ';' .. change
 end
-local member = format('%016d', order.seq) .. order.id
+local former = member(order)
 order.rev = format('%d', order.rev + 1)
 order.ticks, order.quantity, order.remaining, order.expires = ticks, quantity, remaining, expires
-local record
-if keeps_place then
-  record = text(order)
-  expire(order)
-  call('HSET', ORDERS, order.id, record)
-else
-  -- The new place first: a side that becomes empty would lose its TTL.
-  record = insert(order)
-  call('ZREM', order.side == 'b' and BUY or SELL, member)
-end
+-- The new place first: a side that becomes empty would lose its TTL.
+local record = store(order, not keeps_place)
+if not keeps_place then call('ZREM', order.side == 'b' and BUY or SELL, former) end
 emit('amended', change, line(order))
 return done({'order', LIVE .. record})

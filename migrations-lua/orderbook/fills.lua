@@ -85,7 +85,7 @@ for _, fill in ipairs(planned) do
       call('HSET', ORDERS, id, text(order))
       orders[id] = false
     elseif order and (id == ARGV[fill.at + 1] and fill.buy or fill.sell) == ZERO then
-      archive(order, 'filled', fill.number)
+      close(order, 'filled', fill.number)
       orders[id] = false
     end
   end

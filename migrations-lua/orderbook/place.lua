@@ -4,31 +4,31 @@
 -- ARGV[1 .. 5]   see book.lua
 -- ARGV[6] id  ARGV[7] side  b or s  ARGV[8] ticks  integer  ARGV[9] quantity  30 digits, > 0  ARGV[10] owner
 -- ARGV[11] expires  Unix milliseconds; empty: after ARGV[12]   ARGV[12] default   ARGV[13] longest  integers, milliseconds
--- ARGV[14] digest  of the request   ARGV[15] rest  <client id> <epoch> <metadata>, kept as they are
--- ARGV[16] orders  the most of the book   ARGV[17] own  the most of the owner
+-- ARGV[14] content  <digest of the request> <client id> <epoch> <metadata>, kept as they are
+-- ARGV[15] orders  the most of the book   ARGV[16] own  the most of the owner
 -- Returns {'placed' | 'replayed', <order>} with the order as `<status> <sequence> <ms> <record>`, or {'reused' | 'full' |
 -- 'owner-full' | 'overflow'} or {'expires', <now>}, which placed nothing.   O(log n); O(own) if the owner is full
-assert(#KEYS == 15 and #ARGV == 17, 'place: 15 keys, 17 arguments')
+assert(#KEYS == 15 and #ARGV == 16, 'place: 15 keys, 16 arguments')
 sweep(16)
 local id, owner = ARGV[6], KEYS[14]
 local known, past = find(id)
 if known or past then
-  local digest = (known or parse(id, match(past, '^%S+ %S+ %S+ (.*)$'))).digest
-  if digest ~= ARGV[14] then return done({'reused'}) end
+  local content = (known or parse(id, match(past, '^%S+ %S+ %S+ (.*)$'))).content
+  if content ~= ARGV[14] then return done({'reused'}) end
   return done({'replayed', known and LIVE .. text(known) or past})
 end
-local expires = tonumber(ARGV[11]) or now + tonumber(ARGV[12])
-if expires <= now or expires > now + tonumber(ARGV[13]) then return done({'expires', moment}) end
-if call('HLEN', ORDERS) >= tonumber(ARGV[16]) then return done({'full'}) end
-local own = tonumber(ARGV[17])
+local expires = tonumber(ARGV[11]) or now + ARGV[12]
+if expires <= now or expires > now + ARGV[13] then return done({'expires', moment}) end
+if call('HLEN', ORDERS) >= tonumber(ARGV[15]) then return done({'full'}) end
+local own = tonumber(ARGV[16])
 -- The index still has the ids of orders that have ended.
 if call('ZCARD', owner) >= own and #owned(owner, ARGV[10], KEYS[15]) >= own then return done({'owner-full'}) end
 local change = change_level(ARGV[7], ARGV[8], ARGV[9], 1, 1)
 if not change then return done({'overflow'}) end
 local order = { id = id, side = ARGV[7], ticks = ARGV[8], remaining = ARGV[9], quantity = ARGV[9], owner = ARGV[10],
-  expires = format('%d', expires), created = moment, rev = '1', digest = ARGV[14], rest = ARGV[15] }
-local record = insert(order)
+  expires = format('%d', expires), created = moment, rev = '1', content = ARGV[14] }
+local record = store(order, true)
 call('ZADD', owner, order.seq, id)
 call('PEXPIRE', owner, ARGV[3])
-emit('placed', change, line(order))
+emit('placed', change, line(order), '', order.seq)
 return done({'placed', LIVE .. record})

@@ -5,7 +5,7 @@
 -- ARGV[8] last   '1' if this is the last part   ARGV[9] as_of  of levels, Unix milliseconds; empty: now
 -- ARGV[10] source  integer, the sender's sequence; empty: none   ARGV[11] default   ARGV[12] longest   ARGV[13] own  as in place.lua
 -- ARGV[14 ..]    the items of this part. A level: <b|s><ticks> and `<quantity> <orders>`. An order: id, side, ticks, quantity (30
---   digits), owner, which of KEYS[22 ..] from 1, expires, digest, rest, as in place.lua
+--   digits), owner, which of KEYS[22 ..] from 1, expires, content, as in place.lua
 -- Returns {'staged'} or {'replaced', generation, sequence, orders}. Or, if the book was not changed, {'stale', <what the last
 -- snapshot has>}, {'interrupted'} if another snapshot has begun or a part was lost, or {'repeated' | 'expires' | 'overflow' |
 -- 'owner-full', <now>, <item from 0>}. Orders that have expired are left out.   O(items log n), 12 us for each order
@@ -29,7 +29,7 @@ end
 
 -- The functions of the book work on the snapshot from here on.
 BUY, SELL, BUY_LEVELS, SELL_LEVELS, LEVELS, ORDERS, EXPIRY = unpack(KEYS, 15, 21)
-local width = is_orders and 9 or 2
+local width = is_orders and 8 or 2
 local items, counts = (#ARGV - 13) / width, {}
 local function refuse(status, item)
   call('UNLINK', unpack(KEYS, 14, 21))
@@ -46,7 +46,7 @@ end
 sequence = base + before
 for item = 0, items - 1 do
   if is_orders then
-    local id, side, ticks, quantity, owner, at, expires, digest, rest = unpack(ARGV, 14 + item * width, 22 + item * width)
+    local id, side, ticks, quantity, owner, at, expires, content = unpack(ARGV, 14 + item * width, 21 + item * width)
     expires, at = tonumber(expires) or now + tonumber(ARGV[11]), tonumber(at)
     if expires > now + tonumber(ARGV[12]) then return refuse('expires', item) end
     if call('HEXISTS', ORDERS, id) == 1 then return refuse('repeated', item) end
@@ -54,8 +54,8 @@ for item = 0, items - 1 do
       if count(at, owner) >= own then return refuse('owner-full', item) end
       counts[at] = counts[at] + 1
       if not change_level(side, ticks, quantity, 1, 1) then return refuse('overflow', item) end
-      insert({ id = id, side = side, ticks = ticks, remaining = quantity, quantity = quantity, owner = owner,
-        expires = format('%d', expires), created = moment, rev = '1', digest = digest, rest = rest })
+      store({ id = id, side = side, ticks = ticks, remaining = quantity, quantity = quantity, owner = owner,
+        expires = format('%d', expires), created = moment, rev = '1', content = content }, true)
       call('ZADD', KEYS[21 + at], sequence + 1, id)
     end
     sequence = sequence + 1

@@ -8,7 +8,7 @@ use super::{Failure, runtime};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::features::audit::command;
-use crate::features::json::rotation::{Rotated, Rotation, RotationError};
+use crate::features::json::rotation::{Rotated, Rotation};
 use crate::lifecycle::{Tasks, exit_code};
 use crate::redis::Redis;
 
@@ -101,10 +101,7 @@ async fn run_rotation(redis: Redis, config: &Config, dry_run: bool) -> Result<Ro
     let shown = Progress::new(0, "documents");
     let done = rotation.run(dry_run, |progress| shown.set(progress.documents)).await;
     shown.finish();
-    done.map_err(|error| match error {
-        RotationError::Cluster => Failure::config(error),
-        RotationError::Redis(_) => Failure::unavailable(error),
-    })
+    done.map_err(Failure::unavailable)
 }
 
 fn print_keys(counted: &Rotated) {

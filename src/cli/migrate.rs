@@ -17,7 +17,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::tls;
 
 /// The time limit of one command. A command moves up to a hundred large values, and no client waits for it.
-const COMMAND_TIMEOUT: Span = Span::from_millis(30_000);
+pub(super) const COMMAND_TIMEOUT: Span = Span::from_millis(30_000);
 
 /// The most names of skipped data that are printed.
 const MAX_NAMES: usize = 20;

@@ -1,12 +1,16 @@
 //! The commands of the service's binary.
 
 mod audit;
+#[cfg(feature = "backup")]
+mod backup;
 mod document;
 mod healthcheck;
 mod key;
 mod keys;
 mod migrate;
 mod progress;
+#[cfg(feature = "backup")]
+mod restore;
 mod serve;
 mod trades;
 
@@ -55,6 +59,15 @@ enum Command {
     /// Work on the archive of trades.
     #[command(subcommand)]
     Trades(trades::Command),
+    /// Make an encrypted backup of Redis, or list, verify and prune backups.
+    #[cfg(feature = "backup")]
+    Backup(backup::Options),
+    /// Restore a backup to an empty Redis; without --apply, only check both.
+    #[cfg(feature = "backup")]
+    Restore(restore::RestoreArguments),
+    /// Restore a backup to a private Redis, and compare every value.
+    #[cfg(feature = "backup")]
+    Drill(restore::DrillArguments),
     /// Check the configuration and report the first mistake.
     CheckConfig,
     /// Show the configuration.
@@ -100,6 +113,17 @@ fn execute(command: Command, file: Option<PathBuf>) -> Result<u8, Failure> {
         Command::Audit(command) => return audit::run(&config()?, &command),
         Command::Keys(command) => return keys::run(&config()?, &command),
         Command::Trades(command) => trades::run(&config()?, command)?,
+        #[cfg(feature = "backup")]
+        Command::Backup(options) => return backup::run(&config()?, options),
+        #[cfg(feature = "backup")]
+        Command::Restore(arguments) => {
+            let prefix = arguments.prefix.clone().map(|prefix| ("GTX__REDIS__KEY_PREFIX".to_owned(), prefix));
+            let config =
+                Config::load(file.as_deref(), env::variables().into_iter().chain(prefix)).map_err(Failure::config)?;
+            return restore::restore(&config, arguments);
+        }
+        #[cfg(feature = "backup")]
+        Command::Drill(arguments) => return restore::drill(&config()?, &arguments),
         Command::Healthcheck => healthcheck::run(&config()?)?,
         Command::Config(ConfigCommand::Print) => {
             let config = config()?;

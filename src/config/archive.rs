@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
+use super::store::check_store;
 use super::value::{ByteSize, Span, Zone};
 use super::{FieldError, Section};
 
@@ -114,13 +115,7 @@ impl Section for ArchiveConfig {
             return Err(FieldError::new("parquet", "must be false if files are encrypted"));
         }
         if !self.copy_to.is_empty() {
-            let bucket = self.copy_to.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
-            if bucket.is_none_or(str::is_empty) {
-                return Err(FieldError::new("copy_to", "must be empty or s3://BUCKET/PREFIX"));
-            }
-            if !cfg!(feature = "object-store") {
-                return Err(FieldError::new("copy_to", "needs a binary that was built with the feature object-store"));
-            }
+            check_store("copy_to", &self.copy_to)?;
             if !self.has_directory() {
                 return Err(FieldError::new("copy_to", "needs archive.dir"));
             }

@@ -102,7 +102,7 @@ mod tests {
             let warning = judge(name, "1", KNOWN).expect(name).expect("a warning");
             assert!(warning.contains(name) && warning.contains("no effect"), "{warning}");
         }
-        for name in ["GTX_API_KEY", "GTX_TEST_REDIS", "HOME", "GTXNAME", "REDIS"] {
+        for name in ["GTX_API_KEY", "GTX_TEST_RECORD", "HOME", "GTXNAME", "REDIS"] {
             assert!(judge(name, "1", KNOWN).expect(name).is_none(), "{name}");
         }
     }

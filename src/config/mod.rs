@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod auth;
+pub mod backup;
 pub mod env;
 mod error;
 pub mod fencing;
@@ -15,6 +16,7 @@ pub mod log;
 mod longest_prefix;
 mod print;
 pub mod redis;
+mod store;
 pub mod value;
 
 use std::collections::{BTreeMap, BTreeSet};

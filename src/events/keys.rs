@@ -47,8 +47,8 @@ impl ChannelKeys {
     }
 
     /// The memory of the message with this id. Ids are texts of clients, so their digest is the name.
-    pub(super) fn seen(&self, space: &KeySpace, id: &str) -> Key {
+    pub(super) fn seen(&self, id: &str) -> Key {
         let digest = sha1_smol::Sha1::from(id.as_bytes()).digest();
-        space.named(&format!("{}:{digest}", self.channel.sibling("pubsub:seen").as_str()))
+        self.channel.part("pubsub:seen", digest)
     }
 }

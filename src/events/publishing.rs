@@ -48,8 +48,7 @@ impl<'a> Groups<'a> {
         let open = self.open.get(channel).copied().filter(|at| self.calls.get(*at).is_some_and(fits));
         let at = if let Some(at) = open { at } else { self.begin(channel, token)? };
         if let Some(group) = self.calls.get_mut(at) {
-            let keys = self.events.redis.keys();
-            let seen = message.may_be_repeated.then(|| group.keys.seen(keys, &message.id));
+            let seen = message.may_be_repeated.then(|| group.keys.seen(&message.id));
             group.bytes += members.len();
             group.messages.push(Outgoing { message, members, seen });
         }

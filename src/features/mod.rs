@@ -3,6 +3,8 @@
 pub mod alerts;
 pub mod archive;
 pub mod audit;
+#[cfg(feature = "backup")]
+pub mod backup;
 pub mod cache;
 pub mod epoch;
 mod feature;
@@ -31,6 +33,8 @@ pub static FEATURES: &[&Feature] = &[
     &alerts::FEATURE,
     &archive::FEATURE,
     &audit::FEATURE,
+    #[cfg(feature = "backup")]
+    &backup::FEATURE,
     &cache::FEATURE,
     &epoch::FEATURE,
     &health::FEATURE,

@@ -16,11 +16,10 @@ use super::access::Budget;
 use super::slots::Slot;
 
 /// The memory of all large bodies, bytes. One credential has half of it.
-pub const TOTAL: usize = 64 << 20;
-/// Shorter request bodies are not counted, bytes: a connection needs as much for its buffers.
-const SMALL_REQUEST: usize = 16 << 10;
-/// Shorter responses are not counted, bytes: the kernel's buffers hold them.
-const SMALL_RESPONSE: usize = 64 << 10;
+pub const TOTAL: usize = 48 << 20;
+/// Shorter bodies are not counted, bytes: a connection needs as much for its buffers, and the kernel's hold a response that
+/// the client does not read.
+const SMALL: usize = 16 << 10;
 /// How much of a streamed body is in memory, bytes: what loads read ahead, and the longest piece of an export.
 const STREAMED_REQUEST: usize = 64 << 10;
 const STREAMED_RESPONSE: usize = 1 << 20;
@@ -44,7 +43,7 @@ pub fn of_request(request: &Request, budget: Budget, limit: usize) -> usize {
         Some(length) => length.min(limit),
         None => limit,
     };
-    if length <= SMALL_REQUEST { 0 } else { length }
+    if length <= SMALL { 0 } else { length }
 }
 
 /// The memory of a response that is ready, bytes; 0 if it is not counted.
@@ -56,7 +55,7 @@ pub fn of_response(response: &Response) -> usize {
         .exact()
         .map(|length| usize::try_from(length).unwrap_or(usize::MAX))
     {
-        Some(length) if length <= SMALL_RESPONSE => 0,
+        Some(length) if length <= SMALL => 0,
         // A capability may have larger values than the others.
         Some(length) => length.min(TOTAL / 2),
         None => STREAMED_RESPONSE,

@@ -39,6 +39,7 @@ const TAGS: &[(&str, &str)] = &[
     ("metrics", "The metrics of the service and of its Redis servers."),
     ("alerts", "Alerts of the service itself: those that fire, their history, and who takes charge of them."),
     ("audit", "The log of administrative actions: who did what, and whether the log is whole."),
+    ("backup", "Encrypted backups of the data in Redis, and drills and restores of them."),
     ("subjects", "Persons: export of what is stored about them, and erasure with a signed receipt."),
     ("keys", "The keys that the service encrypts and signs with, by fingerprint."),
     ("inspect", "Looks into the Redis servers, for administrators."),

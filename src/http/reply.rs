@@ -2,17 +2,21 @@
 
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::pin::pin;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
+use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::extract::Json;
 use super::memory::EventStream;
 use super::problem::Problem;
+use crate::lifecycle::Tasks;
 use crate::redis::Outcome;
 
 /// 201 with the created object.
@@ -35,6 +39,31 @@ pub fn event_stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Respo
     // nginx would collect the events otherwise.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
+}
+
+/// A stream of Server-Sent Events that ends if its client takes nothing for `idle`: what `pieces` holds, such as a place among
+/// the streams, is free again then. A client of HTTP/2 may grant its stream nothing on a connection that is otherwise alive,
+/// so the connection's own limit is not enough.
+pub fn limited_event_stream(
+    pieces: impl Stream<Item = Bytes> + Send + 'static,
+    tasks: &Tasks,
+    idle: Duration,
+) -> Response {
+    let (send, mut receive) = mpsc::channel(1);
+    tasks.spawn_connection(async move {
+        let mut pieces = pin!(pieces);
+        loop {
+            let piece = tokio::select! {
+                piece = pieces.next() => piece,
+                () = send.closed() => None,
+            };
+            let Some(piece) = piece else { return };
+            if !matches!(tokio::time::timeout(idle, send.send(piece)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    event_stream(stream::poll_fn(move |cx| receive.poll_recv(cx)))
 }
 
 /// 204 without a body.

@@ -34,7 +34,7 @@ thread_local! {
 pub fn start_wheel(tasks: &Tasks) {
     let wheel = Arc::new(Wheel::new());
     WHEEL.set(Some(Arc::clone(&wheel)));
-    tasks.spawn("deadlines", |stop| async move {
+    tasks.spawn_last("deadlines", |stop| async move {
         tokio::select! {
             () = stop.cancelled() => {}
             () = wheel.run() => {}

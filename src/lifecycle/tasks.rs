@@ -17,9 +17,17 @@ pub struct Tasks {
     stop: CancellationToken,
     fatal: CancellationToken,
     tracker: TaskTracker,
+    /// Tasks that the others use until they return.
+    last: Last,
     clock: Clock,
     board: Arc<Mutex<BTreeMap<&'static str, TaskState>>>,
     planned: Planned,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Last {
+    stop: CancellationToken,
+    tracker: TaskTracker,
 }
 
 type Start = Box<dyn FnOnce(&Tasks) + Send>;
@@ -49,7 +57,21 @@ pub struct TaskState {
     /// How many of its rounds have failed.
     #[serde(skip)]
     pub failures: u64,
+    /// The failures that are not over yet.
+    #[serde(skip)]
+    episode: Option<Episode>,
 }
+
+/// Failures of a task, with less than [`CALM`] between them.
+#[derive(Clone, Copy, Debug)]
+struct Episode {
+    last: UnixMillis,
+    failures: u64,
+}
+
+/// A task works again if a round succeeds so long after the last failure, milliseconds: otherwise one that succeeds and fails
+/// by turns would fill the log.
+const CALM: u64 = 5_000;
 
 impl Tasks {
     pub fn new(clock: Clock) -> Self {
@@ -57,6 +79,7 @@ impl Tasks {
             stop: CancellationToken::new(),
             fatal: CancellationToken::new(),
             tracker: TaskTracker::new(),
+            last: Last::default(),
             clock,
             board: Arc::default(),
             planned: Planned::default(),
@@ -70,12 +93,29 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let future = self.counted(name, work(self.stop.clone()));
+        self.spawn_tracked(future);
+    }
+
+    /// Like [`Tasks::spawn`], for what other tasks use: its `stop` token waits until they have returned.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn_last<F>(&self, name: &'static str, work: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let future = self.counted(name, work(self.last.stop.clone()));
+        tokio::spawn(self.last.tracker.track_future(future));
+    }
+
+    fn counted<F>(&self, name: &'static str, work: F) -> impl Future<Output = ()> + Send + use<F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let guard = Running::start(self.clone(), name);
-        let future = work(self.stop.clone());
-        self.spawn_tracked(async move {
-            future.await;
+        async move {
+            work.await;
             drop(guard);
-        });
+        }
     }
 
     /// Spawns `work` when the service starts. Features are also built without a runtime, for the API document.
@@ -110,11 +150,23 @@ impl Tasks {
         self.spawn_tracked(connection);
     }
 
-    /// Records a finished round of a periodic task for the health report.
+    /// Records a finished round of a periodic task for the health report. Repeated failures are logged once, and so is their end.
     pub fn report(&self, name: &'static str, outcome: Result<(), String>) {
         let now = self.clock.now();
         self.note(name, |state| {
             state.last_run = Some(now);
+            match (&outcome, &mut state.episode) {
+                (Err(_), Some(episode)) => *episode = Episode { last: now, failures: episode.failures + 1 },
+                (Err(error), episode @ None) => {
+                    *episode = Some(Episode { last: now, failures: 1 });
+                    tracing::warn!(task = name, error, "a background task fails");
+                }
+                (Ok(()), Some(Episode { last, failures })) if now.abs_diff(*last) >= CALM => {
+                    tracing::info!(task = name, failures = *failures, "a background task works again");
+                    state.episode = None;
+                }
+                (Ok(()), _) => {}
+            }
             state.failures += u64::from(outcome.is_err());
             state.last_error = outcome.err();
         });
@@ -134,6 +186,9 @@ impl Tasks {
     /// Resolves when every task has returned after [`Tasks::stop`].
     pub async fn drained(&self) {
         self.tracker.wait().await;
+        self.last.stop.cancel();
+        self.last.tracker.close();
+        self.last.tracker.wait().await;
     }
 
     /// Resolves when a task has panicked.

@@ -7,7 +7,6 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{Effect, FaultKind, Key, Outcome, Redis, RedisFault};
@@ -60,6 +59,9 @@ impl BackendPreference {
     }
 }
 
+/// How many checks of the server pass before a record that can be used is checked again.
+const USABLE_INTERVALS: u32 = 6;
+
 /// What a feature stores, in the words of readiness, logs and operators.
 #[derive(Debug)]
 pub struct StoredKind {
@@ -95,6 +97,12 @@ struct Known {
     has_module: bool,
 }
 
+impl Known {
+    fn is_usable(self) -> bool {
+        self.backend == Backend::Native || self.has_module
+    }
+}
+
 impl BackendRecord {
     /// `record` is the key that holds the decision.
     pub fn new(redis: Redis, kind: &'static StoredKind, record: Key, wish: BackendPreference) -> Self {
@@ -111,10 +119,8 @@ impl BackendRecord {
             None => self.settle().await.map_err(RedisFault::not_applied)?,
         };
         match known {
-            Known { backend: Backend::Module, has_module: false } => {
-                Err(RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied))
-            }
-            Known { backend, .. } => Ok(backend),
+            Known { backend, .. } if known.is_usable() => Ok(backend),
+            Known { .. } => Err(RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied)),
         }
     }
 
@@ -180,22 +186,26 @@ impl BackendRecord {
         tasks.plan(self.0.kind.task, move |stop| async move { home.watch(&parts, &stop).await });
     }
 
-    /// Checks the record regularly: the `migrate` command changes it.
+    /// Checks the record regularly: the `migrate` command changes it. Replicas should be stopped meanwhile, so a record that
+    /// can be used is checked less often than the server.
     async fn watch(&self, parts: &ComponentHealth, stop: &CancellationToken) {
         // Before the first connection the check would fail, and the next one would be a whole interval later.
         self.0.redis.settled().await;
-        let mut looks = tokio::time::interval(self.0.redis.check_interval());
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let interval = self.0.redis.check_interval();
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = looks.tick() => {}
-            }
-            match self.settle().await {
-                Ok(known) => parts.report(self.0.kind.things, part(self.0.kind, known, self.0.wish)),
+            let pause = match self.settle().await {
+                Ok(known) => {
+                    parts.report(self.0.kind.things, part(self.0.kind, known, self.0.wish));
+                    if known.is_usable() { interval * USABLE_INTERVALS } else { interval }
+                }
                 Err(fault) => {
                     tracing::debug!(%fault, kept = self.0.kind.things, "storage backend unknown");
+                    interval
                 }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -209,7 +219,7 @@ struct UnknownBackend(String);
 fn part(kind: &StoredKind, Known { backend, has_module }: Known, wish: BackendPreference) -> Component {
     let StoredKind { feature, things, module, .. } = kind;
     let mut findings = Vec::new();
-    if backend == Backend::Module && !has_module {
+    if !(Known { backend, has_module }).is_usable() {
         findings.push(format!("{things} are kept in {module}, which this Redis does not have: none can be read"));
     }
     let wished = wish.backend(backend == Backend::Module);

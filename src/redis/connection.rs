@@ -2,7 +2,7 @@
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::SingleNodeRoutingInfo;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,21 @@ pub(super) enum Channel {
 pub(super) enum Packet<'a> {
     Command(&'a Cmd),
     Commands(&'a Pipeline),
+    /// A command for one node of a cluster, whatever its keys.
+    At(&'a Cmd, &'a Node),
+}
+
+/// A node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    pub host: String,
+    pub port: u16,
+}
+
+impl From<&Node> for SingleNodeRoutingInfo {
+    fn from(Node { host, port }: &Node) -> Self {
+        Self::ByAddress { host: host.clone(), port: *port }
+    }
 }
 
 impl<'a> Packet<'a> {
@@ -28,7 +43,7 @@ impl<'a> Packet<'a> {
             command.args_iter().map(bytes).sum::<usize>()
         };
         match self {
-            Self::Command(command) => size(command),
+            Self::Command(command) | Self::At(command, _) => size(command),
             Self::Commands(commands) => commands.cmd_iter().map(size).sum(),
         }
     }
@@ -36,7 +51,7 @@ impl<'a> Packet<'a> {
     /// The first key of each command. Commands about one key that follow each other count once.
     pub(super) fn keys(self) -> impl Iterator<Item = &'a [u8]> {
         let (single, several) = match self {
-            Self::Command(command) => (Some(command), None),
+            Self::Command(command) | Self::At(command, _) => (Some(command), None),
             Self::Commands(commands) => (None, Some(commands.cmd_iter())),
         };
         let mut last: &[u8] = &[];
@@ -63,7 +78,9 @@ impl Channel {
     /// Sends a packet. The reply to several commands is an array that contains the errors of single commands.
     pub(super) async fn send(&mut self, packet: Packet<'_>) -> RedisResult<Value> {
         match (self, packet) {
-            (Self::Server(connection), Packet::Command(command)) => connection.send_packed_command(command).await,
+            (Self::Server(connection), Packet::Command(command) | Packet::At(command, _)) => {
+                connection.send_packed_command(command).await
+            }
             (Self::Server(connection), Packet::Commands(commands)) => {
                 connection.send_packed_commands(commands, 0, commands.len()).await.map(Value::Array)
             }
@@ -75,6 +92,9 @@ impl Channel {
                     }
                     answer => answer,
                 }
+            }
+            (Self::Cluster(connection), Packet::At(command, node)) => {
+                connection.route_command(command.clone(), RoutingInfo::SingleNode(node.into())).await
             }
             (Self::Cluster(connection), Packet::Commands(commands)) => {
                 connection.req_packed_commands(commands, 0, commands.len()).await.map(Value::Array)
@@ -89,12 +109,12 @@ impl Channel {
 async fn ask(connection: &mut ClusterConnection, command: &Cmd, redirect: RedisError) -> RedisResult<Value> {
     let node = redirect.redirect_node().and_then(|(address, _slot)| {
         let (host, port) = address.rsplit_once(':')?;
-        Some(SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port: port.parse().ok()? })
+        Some(Node { host: host.to_owned(), port: port.parse().ok()? })
     });
     let Some(node) = node else { return Err(redirect) };
     let mut pipeline = Pipeline::with_capacity(2);
     pipeline.cmd("ASKING").add_command(command.clone());
-    let mut answers = connection.route_pipeline(pipeline, 0, 2, node).await?;
+    let mut answers = connection.route_pipeline(pipeline, 0, 2, (&node).into()).await?;
     answers.pop().unwrap_or(Value::Nil).extract_error()
 }
 

@@ -17,6 +17,7 @@ use redis::{Pipeline, Value};
 use super::Redis;
 use super::connection::Packet;
 use super::fault::{Effect, RedisFault};
+use super::key::Key;
 
 /// How long the mark stays that is written behind a write, milliseconds.
 const MARK_LIFE_MS: u32 = 1_000;
@@ -131,8 +132,8 @@ impl Redis {
         let label = result.as_ref().map_or_else(|fault| fault.kind.label(), |_| "ok");
         timed.end(label, Instant::now());
         if result.as_ref().is_err_and(RedisFault::breaks_connection) {
-            // The shared connection finds out whether it is broken as well: then further writes are rejected at once.
-            let _ = self.query::<Value>(&redis::cmd("PING"), Effect::Read).await;
+            // The shared connection may be broken as well.
+            self.ping().await;
         }
         result
     }
@@ -140,15 +141,15 @@ impl Redis {
     async fn write_and_wait(&self, packet: Packet<'_>, key: &[u8], replicas: u8) -> Result<Value, RedisFault> {
         let wait = self.0.limits.command / 2;
         let mut commands = match packet {
-            Packet::Command(_) => Pipeline::new(),
+            Packet::Command(_) | Packet::At(..) => Pipeline::new(),
             Packet::Commands(commands) => commands.clone(),
         };
-        if let Packet::Command(command) = packet {
+        if let Packet::Command(command) | Packet::At(command, _) = packet {
             commands.add_command(command.clone());
         }
         // A write that finds everything as it shall be reaches no replica, and newer servers do not count it as the last
         // write of the connection.
-        commands.cmd("SET").arg(self.0.keys.mark_of(&String::from_utf8_lossy(key))).arg("").arg("PX").arg(MARK_LIFE_MS);
+        commands.cmd("SET").arg(Key::mark_of(&String::from_utf8_lossy(key))).arg("").arg("PX").arg(MARK_LIFE_MS);
         commands.cmd("WAIT").arg(replicas).arg(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         let mut connection = self.dedicated().await?;
         let mut replies = connection.replies(&commands, Effect::Write, self.0.limits.command + wait).await?;
@@ -161,7 +162,7 @@ impl Redis {
         });
         match packet {
             Packet::Commands(_) => Ok(Value::Array(replies)),
-            Packet::Command(_) => match replies.pop().unwrap_or(Value::Nil) {
+            Packet::Command(_) | Packet::At(..) => match replies.pop().unwrap_or(Value::Nil) {
                 Value::ServerError(error) => Err(RedisFault::classify(error.into(), Effect::Write)),
                 value => Ok(value),
             },

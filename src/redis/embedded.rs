@@ -81,6 +81,8 @@ impl EmbeddedServer {
             .arg(&config.binary)
             .args(["--port", "0", "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
             .args(["--maxmemory-policy", "noeviction", "--daemonize", "no", "--unixsocketperm", "700"])
+            // Otherwise a snapshot begins after five seconds.
+            .args(["--repl-diskless-sync-delay", "0"])
             .arg("--unixsocket")
             .arg(&socket)
             .arg("--dir")

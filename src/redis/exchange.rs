@@ -31,6 +31,12 @@ impl Redis {
         Instant::now() + self.0.limits.command
     }
 
+    /// Finds out whether the connection of this thread's lane is broken; then further commands are rejected at once.
+    pub async fn ping(&self) {
+        // The lane learns what there is to learn.
+        let _ = self.query::<Value>(&redis::cmd("PING"), Effect::Read).await;
+    }
+
     /// Sends a packet over the connection of this thread's lane.
     pub(super) async fn exchange(
         &self,
@@ -60,6 +66,9 @@ impl Redis {
                     return Err(fault);
                 }
             };
+            if retries == 0 {
+                link.retry_budget.earn();
+            }
             let (result, now) = attempt(&mut live, packet, effect, deadline).await;
             let fault = match result {
                 Ok(value) => {
@@ -80,10 +89,12 @@ impl Redis {
                 _ => return Err(fault),
             };
             // A retry with little time left would only time out and cost the next connection.
-            if retries == RETRIES || now + pause + self.0.limits.command / 2 > deadline {
+            let is_late = now + pause + self.0.limits.command / 2 > deadline;
+            if retries == RETRIES || is_late || !link.retry_budget.pay() {
                 return Err(fault);
             }
             retries += 1;
+            self.0.metrics.retries.inc();
             // Boxed: a future is as large as its largest branch, and few requests are retried.
             Box::pin(tokio::time::sleep(pause)).await;
         }

@@ -43,11 +43,6 @@ impl KeySpace {
         Key(name)
     }
 
-    /// The key of the marks that show how far the replicas are, in the slot of the key with this complete name.
-    pub(super) fn mark_of(&self, name: &str) -> Key {
-        self.named(name).sibling("replication")
-    }
-
     /// The key of a complete name, prefix included, as Redis returned it.
     pub fn named(&self, name: &str) -> Key {
         debug_assert!(name.starts_with(&*self.prefix), "{name} is ours");
@@ -71,6 +66,17 @@ impl Key {
     #[must_use]
     pub fn sibling(&self, kind: &str) -> Self {
         if self.0.contains('{') { Self(format!("{kind}:{}", self.0)) } else { Self(format!("{kind}:{{{}}}", self.0)) }
+    }
+
+    /// The key of the marks that show how far the replicas are, in the slot of the key with this complete name.
+    pub(super) fn mark_of(name: &str) -> Self {
+        Self(name.to_owned()).sibling("replication")
+    }
+
+    /// One of several companions of a kind, `<kind>:{<key>}:<part>`, in the same cluster slot.
+    #[must_use]
+    pub fn part(&self, kind: &str, part: impl fmt::Display) -> Self {
+        Self(format!("{}:{part}", self.sibling(kind).0))
     }
 }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::Backoff;
 
+/// For how many checks of a server its rules of snapshots count as unchanged.
+pub(super) const SAVE_POINTS_CHECKS: u32 = 12;
+
 /// How long a request waits for a connection before it is rejected: long enough for a burst, and a tenth of the time that
 /// a command may take.
 pub(super) const POOL_WAIT: Duration = Duration::from_millis(50);

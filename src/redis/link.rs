@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Channel;
 use super::fault::{FaultKind, Outcome, RedisFault};
+use super::retry_budget::RetryBudget;
 use super::topology::Connector;
 use super::{Pool, Redis};
 
@@ -136,11 +137,13 @@ impl LinkState {
 
 pub(super) struct Link {
     state: watch::Sender<LinkState>,
+    pub(super) retry_budget: RetryBudget,
 }
 
 impl Link {
     pub(super) fn new() -> Self {
-        Self { state: watch::Sender::new(LinkState::Connecting { since: Instant::now() }) }
+        let state = watch::Sender::new(LinkState::Connecting { since: Instant::now() });
+        Self { state, retry_budget: RetryBudget::new() }
     }
 
     /// The shared connection, or why there is none.

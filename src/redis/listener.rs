@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::pin::pin;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::{PubSubSink, PubSubStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -37,10 +38,20 @@ pub enum ListenerChange {
     Unsubscribe(Key),
 }
 
+/// The probe of all listeners of a server in this process: each hears those of the others, so one of them publishes for all.
+#[derive(Debug, Default)]
+pub(super) struct ListenerProbe {
+    channel: OnceLock<Key>,
+    /// When the last one was published.
+    published: Mutex<Option<Instant>>,
+}
+
 /// A connection without messages is probed after this time ...
 const SILENCE: Duration = Duration::from_secs(5);
 /// ... and replaced if the probe does not arrive within this time.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection that does not hear a probe of this age is about to hear it, or does not hear it at all.
+const PROBE_IS_RECENT: Duration = Duration::from_secs(2);
 /// The most channels of one SUBSCRIBE.
 const CHUNK: usize = 512;
 
@@ -55,7 +66,8 @@ impl Redis {
         stop: CancellationToken,
         mut deliver: impl FnMut(News<'_>) + Send,
     ) {
-        let probe = self.keys().key(format_args!("pubsub:probe:{}", unique_text()));
+        let named = || self.keys().key(format_args!("pubsub:probe:{}", unique_text()));
+        let probe = self.0.listener_probe.channel.get_or_init(named);
         let mut channels = BTreeSet::from([probe.clone()]);
         let mut backoff = self.0.limits.backoff;
         loop {
@@ -67,7 +79,7 @@ impl Redis {
                 Ok(subscriber) => {
                     backoff.reset();
                     let (sink, messages) = subscriber.split();
-                    let mut listener = Listener { redis: self, sink, messages, probe: &probe, channels: &mut channels };
+                    let mut listener = Listener { redis: self, sink, messages, probe, channels: &mut channels };
                     if listener.run(changes, &stop, &mut deliver).await {
                         return;
                     }
@@ -116,9 +128,8 @@ impl Listener<'_> {
                     let Some(message) = message else { return false };
                     heard = Instant::now();
                     let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
-                    if channel != self.probe.as_str() {
-                        deliver(News::Message { channel, payload });
-                    }
+                    let is_probe = channel == self.probe.as_str();
+                    deliver(if is_probe { News::Probed } else { News::Message { channel, payload } });
                 }
                 count = changes.recv_many(&mut batch, CHUNK) => {
                     if count == 0 {
@@ -202,14 +213,21 @@ impl Listener<'_> {
         true
     }
 
-    /// Publishes a probe and waits for it. Returns whether the connection still receives messages.
+    /// Waits for a probe, which it publishes unless another listener just has. Returns whether the connection still
+    /// receives messages.
     async fn is_alive(&mut self, deliver: &mut (impl FnMut(News<'_>) + Send)) -> bool {
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.probe).arg("");
         let deadline = Instant::now() + PROBE_TIMEOUT;
-        if let Err(fault) = self.redis.query::<i64>(&publish, Effect::Write).await {
-            // Without the permission to publish it there is no probe, and no reason to doubt the connection.
-            return fault.kind == FaultKind::Denied;
+        {
+            let mut published = self.redis.0.listener_probe.published.lock().await;
+            if published.is_none_or(|last| last.elapsed() >= PROBE_IS_RECENT) {
+                let mut publish = redis::cmd("PUBLISH");
+                publish.arg(self.probe).arg("");
+                if let Err(fault) = self.redis.query::<i64>(&publish, Effect::Write).await {
+                    // Without the permission to publish it there is no probe, and no reason to doubt the connection.
+                    return fault.kind == FaultKind::Denied;
+                }
+                *published = Some(Instant::now());
+            }
         }
         while let Ok(Some(message)) = tokio::time::timeout_at(deadline, self.messages.next()).await {
             let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());

@@ -17,19 +17,19 @@ const CHANNEL: &str = "+switch-master";
 impl Redis {
     /// Follows every configured Sentinel; does nothing for other topologies.
     pub(super) fn follow_sentinels(&self, tasks: &Tasks) {
-        let Some((name, sentinels)) = self.0.private_pool.manager().sentinels() else { return };
-        for sentinel in sentinels {
-            let (this, name, sentinel) = (self.clone(), name.to_owned(), sentinel.clone());
-            tasks.spawn("redis.sentinel", move |stop| async move { this.follow(&name, &sentinel, stop).await });
+        let Some(sentinels) = self.0.private_pool.manager().sentinels() else { return };
+        for sentinel in &sentinels.addresses {
+            let (this, sentinel) = (self.clone(), sentinel.clone());
+            tasks.spawn("redis.sentinel", move |stop| async move { this.follow(&sentinel, stop).await });
         }
     }
 
-    async fn follow(&self, name: &str, sentinel: &ConnectionInfo, stop: CancellationToken) {
+    async fn follow(&self, sentinel: &ConnectionInfo, stop: CancellationToken) {
         let mut backoff: Backoff = self.0.limits.backoff;
         loop {
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
-                ended = self.hear(name, sentinel, &mut backoff) => ended,
+                ended = self.hear(sentinel, &mut backoff) => ended,
             };
             if let Err(error) = ended {
                 tracing::debug!(%error, "cannot follow a Sentinel");
@@ -42,17 +42,24 @@ impl Redis {
     }
 
     /// Hears one Sentinel until the connection to it ends.
-    async fn hear(&self, name: &str, sentinel: &ConnectionInfo, backoff: &mut Backoff) -> Result<(), RedisError> {
+    async fn hear(&self, sentinel: &ConnectionInfo, backoff: &mut Backoff) -> Result<(), RedisError> {
+        let connector = self.0.private_pool.manager();
+        let Some(sentinels) = connector.sentinels() else { return Ok(()) };
         let mut subscriber = subscriber_at(sentinel.clone()).await?;
         subscriber.subscribe(CHANNEL).await?;
         backoff.reset();
+        // It may have chosen the new master while the service did not hear it.
+        if sentinels.is_newer(sentinel).await? {
+            tracing::info!(redis = self.servers(), "a Sentinel has chosen a new master");
+            connector.leave();
+        }
         let mut messages = subscriber.into_on_message();
         while let Some(message) = messages.next().await {
             let text = String::from_utf8_lossy(message.get_payload_bytes());
-            if text.split(' ').next() == Some(name) {
+            if text.split(' ').next() == Some(&*sentinels.name) {
                 tracing::info!(redis = self.servers(), switch = %text, "a Sentinel names a new master");
                 // A dedicated connection in use goes on: its server refuses further writes once it is a replica.
-                self.0.private_pool.manager().leave();
+                connector.leave();
             }
         }
         Ok(())

@@ -26,8 +26,10 @@ pub(super) struct RedisMetrics {
     durations: HistogramVec,
     connections: IntGaugeVec,
     connects: IntCounterVec,
+    retries: IntCounterVec,
     failovers: IntCounterVec,
     pool_waits: HistogramVec,
+    certificate_ends: IntGaugeVec,
 }
 
 impl RedisMetrics {
@@ -54,6 +56,11 @@ impl RedisMetrics {
                 "Shared connections made; a count above the number of lanes means reconnections",
                 &["role"],
             ),
+            retries: metrics.counter(
+                "redis_retries_total",
+                "Exchanges that were tried again, because Redis did not run them or they change nothing",
+                &["role"],
+            ),
             failovers: metrics.counter(
                 "redis_failovers_total",
                 "How often a former replica has taken over as the server of a role",
@@ -64,6 +71,11 @@ impl RedisMetrics {
                 "Time until a dedicated connection was available, or the pool stayed exhausted",
                 &["role"],
                 POOL_BUCKETS,
+            ),
+            certificate_ends: metrics.gauges(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the first certificate of the Redis servers of a role ends, Unix seconds; 0: without TLS, or not known yet",
+                &["role"],
             ),
         }
     }
@@ -77,8 +89,10 @@ impl RedisMetrics {
             duration: self.durations.with_label_values(&[&role]),
             connections: self.connections.with_label_values(&[&role]),
             connects: self.connects.with_label_values(&[&role]),
+            retries: self.retries.with_label_values(&[&role]),
             failovers: self.failovers.with_label_values(&[&role]),
             pool_wait: self.pool_waits.with_label_values(&[&role]),
+            certificate_end: self.certificate_ends.with_label_values(&[&role]),
             role,
         }
     }
@@ -93,8 +107,10 @@ pub(super) struct RoleMetrics {
     duration: Histogram,
     connections: IntGauge,
     connects: IntCounter,
+    pub(super) retries: IntCounter,
     pub(super) failovers: IntCounter,
     pub(super) pool_wait: Histogram,
+    pub(super) certificate_end: IntGauge,
 }
 
 impl RoleMetrics {
@@ -161,7 +177,7 @@ impl Drop for Connected<'_> {
 /// callers' data.
 fn describe(packet: Packet<'_>) -> (String, Vec<KeyValue>) {
     let (name, batch) = match packet {
-        Packet::Command(command) => (verb(command), None),
+        Packet::Command(command) | Packet::At(command, _) => (verb(command), None),
         Packet::Commands(commands) => ("PIPELINE".to_owned(), i64::try_from(commands.len()).ok()),
     };
     let mut attributes =

@@ -8,6 +8,7 @@
 mod backend_record;
 mod backoff;
 mod batch;
+mod certificate;
 mod connection;
 mod dedicated;
 pub mod durability;
@@ -16,6 +17,7 @@ mod exchange;
 mod fault;
 mod fence;
 mod key;
+mod known_commands;
 mod limits;
 mod link;
 mod listener;
@@ -26,13 +28,17 @@ mod pass_fence;
 mod persistence;
 mod report;
 mod reserved_prefixes;
+mod retry_budget;
 mod role;
 mod roles;
 mod runner;
 mod scan;
 mod script;
+mod script_loading;
 mod script_state;
+mod sentinels;
 pub mod server_metrics;
+mod snapshot;
 mod topology;
 
 use std::pin::pin;
@@ -63,9 +69,10 @@ pub use reserved_prefixes::owned_elsewhere;
 pub use role::Role;
 pub use roles::RedisRoles;
 pub use runner::Turn;
-pub use scan::PrefixScan;
+pub use scan::{KeyScan, PrefixScan};
 pub use script::{BadReply, Binding, Decoder, LuaScript, ScriptCall, flag};
 pub use script_state::ScriptState;
+pub use snapshot::{Snapshot, SnapshotError, SnapshotLogin, SnapshotSource};
 pub use topology::EndpointError;
 
 use crate::config::fencing::FencingConfig;
@@ -73,7 +80,8 @@ use crate::config::redis::{Endpoint, RedisConfig, Topology};
 use crate::hot_keys::HotKeys;
 use crate::lifecycle::Tasks;
 use crate::lifecycle::deadline::until;
-use connection::{Channel, Packet};
+use connection::Packet;
+use known_commands::KnownCommands;
 use limits::{Limits, POOL_WAIT, RECONNECT_MAX, RECONNECT_MIN};
 use link::{Link, LinkState};
 use metrics::RoleMetrics;
@@ -104,8 +112,10 @@ struct Inner {
     is_cluster: bool,
     report: watch::Sender<RoleReport>,
     last_look: ArcSwap<LastLook>,
+    known_commands: KnownCommands,
     metrics: RoleMetrics,
     hot_keys: HotKeys,
+    listener_probe: listener::ListenerProbe,
 }
 
 impl Redis {
@@ -153,18 +163,22 @@ impl Redis {
             is_cluster: endpoint.topology == Topology::Cluster,
             report: watch::Sender::new(RoleReport::unknown(roles, endpoint)),
             last_look: ArcSwap::default(),
+            known_commands: KnownCommands::default(),
             metrics,
             hot_keys: HotKeys::new(lanes),
+            listener_probe: listener::ListenerProbe::default(),
         })))
     }
 
-    /// Keeps `lane` connected from the current runtime. Lane 0 also watches the condition of the server.
+    /// Keeps `lane` connected from the current runtime until all other tasks have ended. Lane 0 also watches the condition of
+    /// the server.
     pub fn attach(&self, lane: usize, tasks: &Tasks) {
         let this = self.clone();
-        tasks.spawn("redis.connection", move |stop| async move {
+        tasks.spawn_last("redis.connection", move |stop| async move {
             this.link(lane).maintain(&this, lane, stop).await;
         });
         if lane == 0 {
+            certificate::watch_all(self, tasks);
             let this = self.clone();
             tasks.spawn("redis.check", move |stop| async move { report::watch(&this, stop).await });
             self.follow_sentinels(tasks);
@@ -214,15 +228,6 @@ impl Redis {
     /// How often the condition of the server is checked.
     pub fn check_interval(&self) -> Duration {
         self.0.limits.check_interval
-    }
-
-    /// The condition of the server: connection, version, modules, persistence, eviction policy, scripts.
-    pub fn report(&self) -> RoleReport {
-        let mut report = self.0.report.borrow().clone();
-        let mut links = std::iter::once(&self.0.shared).chain(&self.0.lanes);
-        report.connected = links.all(Link::is_up);
-        report.refusal = self.0.shared.refusal().map(|fault| fault.to_string());
-        report
     }
 
     /// Resolves when the server has been checked or cannot be used, and after a second or two in any case.
@@ -351,45 +356,6 @@ impl Redis {
                 Err(fault)
             }
         }
-    }
-
-    async fn prepare(&self, channel: &mut Channel) -> Result<(), RedisFault> {
-        let loading = tokio::time::timeout(self.0.limits.command, self.load_scripts(channel));
-        let loaded = loading.await.unwrap_or_else(|_| Err(RedisFault::timeout(Effect::Read)));
-        self.0.report.send_if_modified(|report| report.scripts.learn(&loaded, self.0.scripts.len()));
-        match loaded {
-            // Reads and plain commands still work. Script calls fail one by one, and readiness reports the reason.
-            Err(fault) if fault.kind == FaultKind::Denied || fault.is_unknown_command() => Ok(()),
-            other => other,
-        }
-    }
-
-    async fn load_scripts(&self, channel: &mut Channel) -> Result<(), RedisFault> {
-        let mut commands: Vec<Cmd> = self.0.scripts.iter().map(|script| script.text(None).load_command()).collect();
-        // A server may accept SCRIPT LOAD although EVALSHA is renamed or forbidden.
-        let mut probe = redis::cmd("EVALSHA");
-        probe.arg(report::PROBE.sha()).arg(1).arg(self.0.keys.key("gtx:probe"));
-        commands.push(probe);
-        let answers = if self.0.is_cluster {
-            let mut answers = Vec::with_capacity(commands.len());
-            for command in &commands {
-                answers.push(channel.send(Packet::Command(command)).await);
-            }
-            answers
-        } else {
-            let mut pipeline = Pipeline::with_capacity(commands.len());
-            for command in commands {
-                pipeline.add_command(command);
-            }
-            match channel.send(Packet::Commands(&pipeline)).await {
-                Ok(Value::Array(answers)) => answers.into_iter().map(Ok).collect(),
-                other => vec![other],
-            }
-        };
-        for answer in answers {
-            answer.and_then(Value::extract_error).map_err(|error| RedisFault::classify(error, Effect::Read))?;
-        }
-        Ok(())
     }
 
     fn link(&self, lane: usize) -> &Link {

@@ -1,5 +1,6 @@
 //! The condition of a server, checked in the background and shown by readiness.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::fault::{Effect, FaultKind, RedisFault};
+use super::limits::SAVE_POINTS_CHECKS;
+use super::link::Link;
 use super::node_info::{LastLook, Node, Persistence, collect};
 use super::script::LuaScript;
 use super::script_state::ScriptState;
@@ -199,6 +202,8 @@ pub(super) async fn watch(redis: &Redis, stop: CancellationToken) {
 struct Observed {
     /// Whether the service's user may not read the server's configuration; it is not tried again.
     is_config_denied: bool,
+    /// When the server says that it saves snapshots, and when it said so.
+    save_points: Option<(Instant, String)>,
     /// Whether it may not read the log of slow commands.
     is_slowlog_denied: bool,
     refused_writes: u64,
@@ -264,19 +269,32 @@ async fn remember(redis: &Redis, observed: &mut Observed, seen: &Result<Seen, Re
 const SECTIONS: &[&str] =
     &["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "commandstats", "keyspace"];
 
+/// The processes of the servers.
+fn runs(nodes: &[Node]) -> BTreeSet<&str> {
+    nodes.iter().filter_map(|node| node.field("run_id")).collect()
+}
+
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact as a float")]
 async fn inspect(redis: &Redis, observed: &mut Observed) -> Result<Seen, RedisFault> {
     let mut nodes = Vec::new();
     let answer: redis::Value = redis.query(redis::cmd("INFO").arg(SECTIONS), Effect::Read).await?;
     collect(&answer, None, Clock::System.now() as f64 / 1e3, &mut nodes);
+    if runs(&nodes) != runs(&redis.0.last_look.load().nodes) {
+        redis.0.known_commands.forget();
+        observed.save_points = None;
+    }
     if let [node] = nodes.as_mut_slice()
         && !node.logs_writes()
         && !observed.is_config_denied
     {
-        match redis.query::<(String, String)>(redis::cmd("CONFIG").arg("GET").arg("save"), Effect::Read).await {
-            Ok((_, points)) => node.save_points = Some(points),
-            Err(_) => observed.is_config_denied = true,
+        observed.save_points.take_if(|(at, _)| at.elapsed() >= redis.0.limits.check_interval * SAVE_POINTS_CHECKS);
+        if observed.save_points.is_none() {
+            match redis.query::<(String, String)>(redis::cmd("CONFIG").arg("GET").arg("save"), Effect::Read).await {
+                Ok((_, points)) => observed.save_points = Some((Instant::now(), points)),
+                Err(_) => observed.is_config_denied = true,
+            }
         }
+        node.save_points = observed.save_points.as_ref().map(|(_, points)| points.clone());
     }
     let mut modules = Vec::new();
     for (module, command) in [("timeseries", "TS.ADD"), ("json", "JSON.SET")] {
@@ -289,16 +307,13 @@ async fn inspect(redis: &Redis, observed: &mut Observed) -> Result<Seen, RedisFa
 }
 
 impl Redis {
-    /// Whether the server knows a command, its own or a module's.
-    ///
-    /// # Errors
-    /// The [`RedisFault`] of the request.
-    pub async fn knows(&self, command: &str) -> Result<bool, RedisFault> {
-        let answer: redis::Value = self.query(redis::cmd("COMMAND").arg("INFO").arg(command), Effect::Read).await?;
-        Ok(match answer {
-            redis::Value::Array(items) => items.iter().any(|item| !matches!(item, redis::Value::Nil)),
-            _ => false,
-        })
+    /// The condition of the server: connection, version, modules, persistence, eviction policy, scripts.
+    pub fn report(&self) -> RoleReport {
+        let mut report = self.0.report.borrow().clone();
+        let mut links = std::iter::once(&self.0.shared).chain(&self.0.lanes);
+        report.connected = links.all(Link::is_up);
+        report.refusal = self.0.shared.refusal().map(|fault| fault.to_string());
+        report
     }
 }
 

@@ -10,6 +10,7 @@ const OTHERS: &str = "others";
 const OWNERS: &[(&str, &str)] = &[
     ("alerts:", INTERNAL),
     ("audit:", INTERNAL),
+    ("backup:", INTERNAL),
     ("blockchain_config:", "json"),
     ("cache:", INTERNAL),
     ("candles:", INTERNAL),

@@ -1,15 +1,17 @@
 //! The roles that Redis plays, and the facade for each.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Redis;
+use super::embedded::{EmbeddedError, EmbeddedServer};
 use super::metrics::RedisMetrics;
 use super::report::PROBE;
 use super::role::Role;
 use super::script::LuaScript;
 use super::topology::EndpointError;
 use crate::config::fencing::FencingConfig;
-use crate::config::redis::{Endpoint, RedisConfig, ServerUrl};
+use crate::config::redis::{EmbeddedConfig, Endpoint, RedisConfig, ServerUrl};
 use crate::config::value::Span;
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
@@ -69,6 +71,35 @@ impl RedisRoles {
         let config = RedisConfig { command_timeout, ..RedisConfig::clone(&self.config) };
         let endpoint = Endpoint { url: url.clone(), ..Endpoint::default() };
         Redis::new(ROLES, &endpoint, &config, self.fencing, with_probe(scripts), 1, self.metrics.of(ROLES))
+    }
+
+    /// The facade of the server of the state, or of the one at `url`, with a key prefix of its own. The caller attaches it.
+    ///
+    /// # Errors
+    /// [`EndpointError`] if the address is unusable.
+    pub fn apart(
+        &self,
+        prefix: &str,
+        url: Option<&str>,
+        command_timeout: Span,
+        scripts: &[&'static LuaScript],
+    ) -> Result<Redis, EndpointError> {
+        const ROLES: &[Role] = &[Role::State];
+        let config = RedisConfig { command_timeout, key_prefix: prefix.to_owned(), ..RedisConfig::clone(&self.config) };
+        let endpoint = match url {
+            Some(url) => Endpoint { url: ServerUrl::from(url), ..Endpoint::default() },
+            None => self.config.state.clone().unwrap_or_else(|| self.config.base()),
+        };
+        Redis::new(ROLES, &endpoint, &config, self.fencing, with_probe(scripts), 1, self.metrics.of(ROLES))
+    }
+
+    /// Starts a private server in a directory, whatever servers are configured.
+    ///
+    /// # Errors
+    /// [`EmbeddedError`].
+    pub async fn private_server(&self, directory: &Path) -> Result<EmbeddedServer, EmbeddedError> {
+        let binary = self.config.embedded.binary.clone();
+        EmbeddedServer::start(&EmbeddedConfig { binary, data_dir: directory.to_owned() }).await
     }
 
     /// Every distinct facade.

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
-use deadpool_redis::redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::aio::PubSub;
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
-    RedisError, TlsCertificates, TlsMode,
+    RedisConnectionInfo, RedisError, TlsCertificates,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Channel, Established};
+use super::sentinels::{Sentinels, at};
 use crate::config::redis::{Endpoint, ServerUrl, Topology};
 
 /// Why the configuration of an endpoint cannot be used.
@@ -38,10 +37,8 @@ pub struct Connector(Arc<Inner>);
 
 struct Inner {
     target: Target,
-    /// The configured Sentinels, or nodes of a cluster.
+    /// The configured servers, Sentinels, or nodes of a cluster.
     addresses: Vec<ConnectionInfo>,
-    /// The name under which the Sentinels know the master.
-    sentinel_master: String,
     connect_timeout: Duration,
     /// The parent of the tokens of all connections to the present master.
     present: SyncMutex<CancellationToken>,
@@ -49,7 +46,7 @@ struct Inner {
 
 enum Target {
     Server(Box<ConnectionInfo>),
-    Sentinel(Box<Mutex<SentinelClient>>),
+    Sentinel(Box<Sentinels>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -87,8 +84,9 @@ impl Connector {
                 Target::Server(Box::new(info))
             }
             Topology::Sentinel => {
-                let client = sentinel(endpoint, &addresses, password, certificates).map_err(unusable)?;
-                Target::Sentinel(Box::new(Mutex::new(client)))
+                let master = master(endpoint, &addresses, password.as_deref()).map_err(unusable)?;
+                let sentinels = addresses.iter().cloned().map(without_database).collect();
+                Target::Sentinel(Box::new(Sentinels::new(&endpoint.sentinel_master, sentinels, master)))
             }
             Topology::Cluster => {
                 let mut builder = ClusterClientBuilder::new(addresses.clone())
@@ -105,9 +103,7 @@ impl Connector {
                 Target::Cluster(Box::new(builder.build().map_err(unusable)?))
             }
         };
-        let sentinel_master = endpoint.sentinel_master.clone();
-        let present = SyncMutex::default();
-        Ok(Self(Arc::new(Inner { target, addresses, sentinel_master, connect_timeout, present })))
+        Ok(Self(Arc::new(Inner { target, addresses, connect_timeout, present: SyncMutex::default() })))
     }
 
     /// The total time that making one connection may take.
@@ -119,14 +115,65 @@ impl Connector {
         }
     }
 
-    /// The name of the master, and the Sentinels that know it; `None` without Sentinels.
-    pub(super) fn sentinels(&self) -> Option<(&str, &[ConnectionInfo])> {
-        matches!(self.0.target, Target::Sentinel(_)).then_some((&self.0.sentinel_master, &self.0.addresses))
+    /// The Sentinels, if there are any.
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
+        if let Target::Sentinel(sentinels) = &self.0.target { Some(sentinels) } else { None }
+    }
+
+    /// The configured addresses that are contacted over TLS, as host and port.
+    pub(super) fn tls_addresses(&self) -> Vec<(String, u16)> {
+        let over_tls = |info: &ConnectionInfo| match info.addr() {
+            ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
+            _ => None,
+        };
+        self.0.addresses.iter().filter_map(over_tls).collect()
     }
 
     /// Announces the end of all connections, and of those that are being made: their server may be a former master.
     pub(super) fn leave(&self) {
         std::mem::take(&mut *self.0.present.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
+    }
+
+    /// The servers that hold the data: one, or the masters of a cluster.
+    pub(super) async fn masters(&self) -> Result<Vec<ConnectionInfo>, RedisError> {
+        match &self.0.target {
+            Target::Server(info) => Ok(vec![info.as_ref().clone()]),
+            Target::Sentinel(sentinels) => Ok(vec![sentinels.master().await?]),
+            Target::Cluster(client) => {
+                let base = self.0.addresses.first().ok_or_else(missing_address)?;
+                let mut connection = client.get_async_connection().await?;
+                let slots: Vec<Vec<redis::Value>> =
+                    redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+                // Of each range of slots: first slot, last slot, master, replicas.
+                let master = |range: &Vec<redis::Value>| -> Option<(String, u16)> {
+                    let node: Vec<redis::Value> = redis::from_redis_value_ref(range.get(2)?).ok()?;
+                    Some((
+                        redis::from_redis_value_ref(node.first()?).ok()?,
+                        redis::from_redis_value_ref(node.get(1)?).ok()?,
+                    ))
+                };
+                let mut masters: Vec<(String, u16)> = slots.iter().filter_map(master).collect();
+                masters.sort();
+                masters.dedup();
+                let info = |(host, port)| base.clone().set_addr(at(base.addr(), host, port));
+                Ok(masters.into_iter().map(info).collect())
+            }
+        }
+    }
+
+    /// Connects to a server. The end of the connection cancels `lost`.
+    async fn connect(&self, info: ConnectionInfo, lost: CancellationToken) -> Result<Channel, RedisError> {
+        let on_push = move |push: PushInfo| -> Result<(), RedisError> {
+            if push.kind == PushKind::Disconnection {
+                lost.cancel();
+            }
+            Ok(())
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.0.connect_timeout))
+            .set_response_timeout(None)
+            .set_push_sender(on_push);
+        Ok(Channel::Server(deadpool_redis::Manager::new_with_config(info, config)?.create().await?))
     }
 
     /// Opens a separate connection for subscriptions.
@@ -141,10 +188,7 @@ impl Connector {
     async fn open_subscriber(&self) -> Result<PubSub, RedisError> {
         match &self.0.target {
             Target::Server(info) => subscriber_at(info.as_ref().clone()).await,
-            Target::Sentinel(client) => {
-                let master = client.lock().await.async_get_client().await?;
-                master.get_async_pubsub().await
-            }
+            Target::Sentinel(sentinels) => subscriber_at(sentinels.master().await?).await,
             Target::Cluster(_) => {
                 let mut failure = missing_address();
                 for info in &self.0.addresses {
@@ -161,7 +205,7 @@ impl Connector {
     }
 }
 
-/// The client library allows a Sentinel one second to connect and half a second to reply.
+/// A second for the Sentinels, and one to ask the master whether it is one.
 const DISCOVERY: Duration = Duration::from_secs(2);
 
 impl Manager for Connector {
@@ -171,26 +215,9 @@ impl Manager for Connector {
     async fn create(&self) -> Result<Established, RedisError> {
         // Before the address is asked for, which may be that of a former master when the connection exists.
         let lost = self.0.present.lock().unwrap_or_else(PoisonError::into_inner).child_token();
-        let announce = lost.clone();
-        let on_push = move |push: PushInfo| -> Result<(), RedisError> {
-            if push.kind == PushKind::Disconnection {
-                announce.cancel();
-            }
-            Ok(())
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.0.connect_timeout))
-            .set_response_timeout(None);
         let channel = match &self.0.target {
-            Target::Server(info) => {
-                let manager =
-                    deadpool_redis::Manager::new_with_config(info.as_ref().clone(), config.set_push_sender(on_push))?;
-                Channel::Server(manager.create().await?)
-            }
-            Target::Sentinel(client) => {
-                let config = config.set_push_sender(on_push);
-                Channel::Server(client.lock().await.get_async_connection_with_config(&config).await?)
-            }
+            Target::Server(info) => self.connect(info.as_ref().clone(), lost.clone()).await?,
+            Target::Sentinel(sentinels) => self.connect(sentinels.master().await?, lost.clone()).await?,
             // A cluster connection reconnects to its nodes itself, so it is never announced as lost.
             Target::Cluster(client) => Channel::Cluster(client.get_async_connection().await?),
         };
@@ -250,12 +277,7 @@ fn connection_info(
     let mut settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     // Sentinels have separate users, which only their addresses can name.
     if endpoint.topology != Topology::Sentinel {
-        if !endpoint.username.is_empty() {
-            settings = settings.set_username(&endpoint.username);
-        }
-        if let Some(password) = password {
-            settings = settings.set_password(password);
-        }
+        settings = with_credentials(settings, endpoint, password);
     }
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     info = info.set_redis_settings(settings).set_tcp_settings(tcp);
@@ -267,44 +289,41 @@ fn connection_info(
     }
 }
 
-/// Sentinels are contacted with the credentials of their addresses. The master is contacted with those of the endpoint,
-/// and over TLS if the Sentinels are.
-fn sentinel(
+fn with_credentials(
+    mut settings: RedisConnectionInfo,
     endpoint: &Endpoint,
-    addresses: &[ConnectionInfo],
-    password: Option<String>,
-    certificates: Option<TlsCertificates>,
-) -> Result<SentinelClient, RedisError> {
-    let first = addresses.first().ok_or_else(missing_address)?;
-    let mut builder = SentinelClientBuilder::new(
-        addresses.iter().map(|info| info.addr().clone()),
-        endpoint.sentinel_master.clone(),
-        SentinelServerType::Master,
-    )?
-    .set_client_to_redis_protocol(ProtocolVersion::RESP3)
-    .set_client_to_redis_tcp_settings(first.tcp_settings().clone())
-    .set_client_to_redis_db(first.redis_settings().db());
+    password: Option<&str>,
+) -> RedisConnectionInfo {
     if !endpoint.username.is_empty() {
-        builder = builder.set_client_to_redis_username(&endpoint.username);
+        settings = settings.set_username(&endpoint.username);
     }
     if let Some(password) = password {
-        builder = builder.set_client_to_redis_password(password);
+        settings = settings.set_password(password);
     }
-    if let Some(username) = first.redis_settings().username() {
-        builder = builder.set_client_to_sentinel_username(username);
+    settings
+}
+
+/// Sentinels are contacted with the credentials of their addresses. The master is contacted with those of the endpoint, and over
+/// TLS if the Sentinels are, but then its certificate is always verified.
+fn master(
+    endpoint: &Endpoint,
+    sentinels: &[ConnectionInfo],
+    password: Option<&str>,
+) -> Result<ConnectionInfo, RedisError> {
+    let first = sentinels.first().ok_or_else(missing_address)?;
+    let settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+    let settings = with_credentials(settings.set_db(first.redis_settings().db()), endpoint, password);
+    let mut address = first.addr().clone();
+    if let ConnectionAddr::TcpTls { insecure, .. } = &mut address {
+        *insecure = false;
     }
-    if let Some(password) = first.redis_settings().password() {
-        builder = builder.set_client_to_sentinel_password(password);
-    }
-    if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
-        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
-        if let Some(certificates) = certificates {
-            builder = builder
-                .set_client_to_redis_certificates(certificates.clone())
-                .set_client_to_sentinel_certificates(certificates);
-        }
-    }
-    builder.build()
+    Ok(first.clone().set_addr(address).set_redis_settings(settings))
+}
+
+/// The address of a Sentinel may name the database of the master; a Sentinel has none.
+fn without_database(sentinel: ConnectionInfo) -> ConnectionInfo {
+    let settings = sentinel.redis_settings().clone().set_db(0);
+    sentinel.set_redis_settings(settings)
 }
 
 fn missing_address() -> RedisError {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::symbol::Symbol;
 use crate::clock::{Clock, UnixMillis};
 use crate::redis::{Effect, Key, Redis, RedisFault};
@@ -27,12 +29,13 @@ pub struct Listing {
     clock: Clock,
     /// When this replica last listed a symbol.
     listed: Arc<Mutex<HashMap<Symbol, Duration>>>,
+    added: Arc<Notify>,
 }
 
 impl Listing {
     pub fn new(redis: &Redis, clock: &Clock) -> Self {
         let key = redis.keys().key("market:symbols");
-        Self { redis: redis.clone(), key, clock: clock.clone(), listed: Arc::default() }
+        Self { redis: redis.clone(), key, clock: clock.clone(), listed: Arc::default(), added: Arc::default() }
     }
 
     /// Lists a symbol, at most once an hour. A writer calls this before its first trade, so that no tape is forgotten if
@@ -61,7 +64,13 @@ impl Listing {
             remembered.clear();
         }
         remembered.insert(symbol.clone(), now);
+        self.added.notify_one();
         Ok(())
+    }
+
+    /// Resolves when this replica has listed a symbol; one task may wait.
+    pub async fn added(&self) {
+        self.added.notified().await;
     }
 
     /// At most `count` symbols that were listed since `since`, the latest first.

@@ -26,7 +26,7 @@ from swagger_ui import PATIENCE_SECONDS, start_browser
 VIEWS = {
     "overview": ("overview", "document.querySelectorAll('figure.plot canvas').length === 8 && shown('#version')"),
     "energy": ("energy?bucket=1d&compare=1", "shown('#total-generation') && document.querySelector('canvas.cells')"),
-    "market": ("market", "shown('#last-price')"),
+    "market": ("market", "shown('#last-price') && shown('#epoch') && document.querySelector('meter.ask')"),
     "locks": ("locks", "shown('#held') && document.querySelectorAll('meter').length > 0"),
     "hosts": ("hosts", "document.querySelector('svg.spark')"),
     "host": ("hosts?host=web-1", "document.querySelector('.verdict')"),
@@ -64,7 +64,11 @@ FED_STREAM = """
     let feed
     window.fetch = (path, options) => {
         if (path !== '/ui/events') return fetch(path, options)
-        return Promise.resolve(new Response(new ReadableStream({ start: controller => { feed = controller } })))
+        return Promise.resolve(new Response(new ReadableStream({ start: controller => {
+            feed = controller
+            const replica = { name: 'fed:1', version: '1', started: at }
+            feed.enqueue(encoder.encode(`event: caller\\ndata: {"may":[]}\\n\\nevent: replica\\ndata: ${JSON.stringify(replica)}\\n\\n`))
+        } })))
     }
     let at = Date.now()
     const encoder = new TextEncoder()
@@ -87,7 +91,6 @@ class Page:
         self.browser = browser
         self.arguments = arguments
         self.wait = WebDriverWait(browser, PATIENCE_SECONDS, poll_frequency=0.05)
-        self.axe = arguments.axe.read_text(encoding="utf-8")
 
     def script(self, text, *values):
         return self.browser.execute_script(text, *values)
@@ -108,30 +111,36 @@ class Page:
         self.press(self.arguments.api_key, Keys.ENTER)
         self.until("!document.querySelector('dialog[open]') && shown('#version')", "the credential is accepted")
 
-    def view(self, name, width, theme):
-        """Shows a view, and returns what it shows with the complaints about it."""
+    def show(self, name, width, theme, lang):
+        """Shows a view, and returns the complaints about its size."""
         self.size(width)
         place, ready = VIEWS[name]
-        self.script("location.hash = arguments[0]", f"#/{place}{'&' if '?' in place else '?'}theme={theme}")
-        self.until(f"document.documentElement.dataset.theme === '{theme}' && ({ready})", f"{name} at {width}")
-        self.script("for (const part of document.querySelectorAll('main details')) part.open = true")
-        complaints = self.browser.execute_async_script(f"if (!window.axe) {{ {self.axe} }}\n{AXE}")
+        self.script("location.hash = arguments[0]", f"#/{place}{'&' if '?' in place else '?'}theme={theme}&lang={lang}")
+        is_shown = f"document.documentElement.dataset.theme === '{theme}' && document.documentElement.lang === '{lang}'"
+        self.until(f"{is_shown} && ({ready})", f"{name} at {width}")
         overflow = self.script("return document.documentElement.scrollWidth")
-        if overflow > width:
-            complaints.append(f"it is {overflow} pixels wide")
+        if self.arguments.screenshots:
+            height = min(2400, self.script("return document.documentElement.scrollHeight"))
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            time.sleep(0.3)
+            self.browser.save_screenshot(str(self.arguments.screenshots / f"{name}-{width}-{theme}-{lang}.png"))
+            self.size(width)
+        return [f"it is {overflow} pixels wide"] if overflow > width else []
+
+    def view(self, name, width, theme):
+        """Shows a view, and returns what it shows with the complaints about it."""
+        complaints = self.show(name, width, theme, "en")
+        self.script("for (const part of document.querySelectorAll('main details')) part.open = true")
+        axe = self.arguments.axe.read_text(encoding="utf-8")
+        complaints += self.browser.execute_async_script(f"if (!window.axe) {{ {axe} }}\n{AXE}")
         if self.script("return document.querySelector('dialog').open"):
             complaints.append("it asks for the credential again")
         tables = self.script("return [...document.querySelectorAll('figure.plot details')].every(part => part.querySelector('table'))")
         if not tables:
             complaints.append("a plot has no table")
         values = self.script(VALUES)
-        if self.arguments.screenshots:
-            self.script("for (const part of document.querySelectorAll('main details')) part.open = false")
-            height = min(2400, self.script("return document.documentElement.scrollHeight"))
-            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-            self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            time.sleep(0.3)
-            self.browser.save_screenshot(str(self.arguments.screenshots / f"{name}-{width}-{theme}.png"))
+        self.script("for (const part of document.querySelectorAll('main details')) part.open = false")
         return values, [f"{name} at {width}: {complaint}" for complaint in complaints]
 
     def reach_by_keyboard(self):
@@ -237,6 +246,11 @@ def main():
                     complaints += found
                     if width == 1280:
                         views[name] = values
+                complaints += [f"{name} in Thai: {complaint}" for complaint in page.show(name, 360, "dark", "th")]
+                if arguments.screenshots:
+                    page.show(name, 1280, "light", "th")
+                    page.show(name, 1280, "light", "en")
+                    page.show(name, 360, "dark", "en")
             page.size(1280)
             shown = {"views": views, "complaints": complaints}
             shown["kept"] = page.script("return [localStorage.length, sessionStorage.length, document.cookie]")

@@ -30,12 +30,12 @@ struct Scene {
 impl Scene {
     /// Locks on the state role's Redis.
     async fn single() -> Self {
-        Self { app: TestApp::builder().system_clock().spawn().await, nodes: Vec::new() }
+        Self { app: TestApp::builder().plain_redis().system_clock().spawn().await, nodes: Vec::new() }
     }
 
     /// Locks on five masters whose quarantine has ended.
     async fn five() -> Self {
-        let nodes: Vec<RedisServer> = (0..5).map(|_| RedisServer::start()).collect();
+        let nodes: Vec<RedisServer> = (0..5).map(|_| RedisServer::plain()).collect();
         for node in &nodes {
             let info: String = node.command(&["INFO", "server"]);
             let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).expect("a run id").trim();
@@ -43,7 +43,7 @@ impl Scene {
         }
         let urls: Vec<String> = nodes.iter().map(RedisServer::url).collect();
         let config = format!("[locks]\nrecheck = \"50ms\"\nnode_timeout = \"2s\"\nnodes = {urls:?}");
-        let app = TestApp::builder().system_clock().config(&config).spawn().await;
+        let app = TestApp::builder().plain_redis().system_clock().config(&config).spawn().await;
         Self { app, nodes }
     }
 

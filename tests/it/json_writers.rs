@@ -45,7 +45,7 @@ async fn change(app: &TestApp, writer: usize, round: usize) -> String {
 async fn replicas_that_change_one_document_lose_no_update() {
     const WRITERS: usize = 16;
     const ROUNDS: usize = 8;
-    let first = TestApp::builder().spawn().await;
+    let first = TestApp::spawn().await;
     let mut replicas = vec![first];
     for _ in 0..3 {
         let next = TestApp::builder().beside(&replicas[0]).spawn().await;

@@ -106,6 +106,11 @@ async fn a_held_lock_is_refused_or_waited_for() {
     assert_eq!(next(&mut refused).await.expect_err("closed"), CloseCode::Library(4409));
     let mut waiting = hold(&mut app, "ttl_ms=1000&wait_ms=15000").await;
     eventually("it waits in the queue", async || app.get("/locks/a").await.json()["waiters"] == 1).await;
+    let seen = app.get("/locks/a").await.json();
+    let since = seen["waiting_since"].as_i64().expect("a time");
+    assert!(since >= seen["acquired_at"].as_i64().expect("a time"), "{seen}");
+    eventually("the wait is listed", async || app.get("/locks").await.json()["items"][0]["waiting_since"] == since)
+        .await;
     let token = grant["token"].as_str().expect("a token");
     app.send(Method::DELETE, "/locks/a", &[("lock-token", token)], Body::empty()).await.expect(204);
     assert_eq!(next(&mut waiting).await.expect("an event")["event"], "acquired");

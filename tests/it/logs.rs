@@ -1,5 +1,7 @@
 //! Log lines of the binary, as a log collector receives them.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::support::{Exposition, RedisServer, ServiceProcess};
@@ -142,4 +144,37 @@ fn a_failure_of_many_requests_has_one_line() {
     let lines = json_lines(&output);
     let failures = lines.iter().filter(|line| line["code"] == "redis-unavailable").count();
     assert!((1..=3).contains(&failures), "one line, and one every ten seconds: {output}");
+}
+
+/// The lines about one task whose message is this.
+fn about_task(output: &str, task: &str, message: &str) -> Vec<Value> {
+    let lines = json_lines(output).into_iter();
+    lines.filter(|line| line["task"] == task && line["message"] == message).collect()
+}
+
+#[test]
+fn a_task_that_fails_repeatedly_is_logged_once_and_so_is_its_recovery() {
+    let redis = RedisServer::start();
+    let _: String = redis.command(&["SET", "market:symbols", "not a set"]);
+    let mut service = ServiceProcess::start_on(&redis, &[("LOG_FORMAT", "json")]);
+    let failures = |service: &mut ServiceProcess| {
+        let metrics = Exposition::parse(&service.get("/metrics").1);
+        metrics.count("task_failures_total", &[("task", "trades.fold")])
+    };
+    while failures(&mut service) < 3 {
+        std::thread::yield_now();
+    }
+    let _: i64 = redis.command(&["DEL", "market:symbols"]);
+    // The first good round comes too soon after the last failure; the next one is ten seconds later.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while about_task(&service.output(), "trades.fold", "a background task works again").is_empty() {
+        assert!(Instant::now() < deadline, "{}", service.output());
+        std::thread::yield_now();
+    }
+    let (_, output) = service.terminate();
+    let begun = about_task(&output, "trades.fold", "a background task fails");
+    let ended = about_task(&output, "trades.fold", "a background task works again");
+    assert_eq!((begun.len(), ended.len()), (1, 1), "{output}");
+    assert!(begun[0]["error"].is_string() && begun[0]["level"] == "WARN", "{}", begun[0]);
+    assert!(ended[0]["failures"].as_u64() >= Some(3), "{}", ended[0]);
 }

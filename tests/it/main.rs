@@ -16,6 +16,8 @@ mod audit;
 mod auth;
 mod auth_scopes;
 mod availability;
+#[cfg(feature = "backup")]
+mod backup;
 mod cache;
 mod cache_counters;
 mod cache_faults;
@@ -36,6 +38,7 @@ mod faults_refusals;
 mod features_on_cluster;
 mod fencing;
 mod health;
+mod holdings;
 mod hosts;
 mod http_rules;
 mod idempotency;

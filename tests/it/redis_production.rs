@@ -7,7 +7,7 @@ use crate::support::{RedisServer, TestApp, eventually};
 
 #[tokio::test]
 async fn the_service_works_as_its_production_user_and_reports_the_server_as_healthy() {
-    let app = TestApp::builder().production_redis().spawn().await;
+    let app = TestApp::spawn().await;
     let redis = app.state();
     set(redis, "a", "b").await.expect("a write");
     assert_eq!(get(redis, "a").await.expect("a read").as_deref(), Some("b"));
@@ -24,7 +24,7 @@ async fn the_service_works_as_its_production_user_and_reports_the_server_as_heal
 
 #[tokio::test]
 async fn the_production_user_may_not_list_keys_flush_configure_or_stop_the_server() {
-    let app = TestApp::builder().production_redis().spawn().await;
+    let app = TestApp::spawn().await;
     for command in [
         "KEYS *",
         "RANDOMKEY",
@@ -70,7 +70,7 @@ async fn the_production_user_may_not_list_keys_flush_configure_or_stop_the_serve
 
 #[tokio::test]
 async fn a_connection_without_a_user_is_denied() {
-    let server = RedisServer::production();
+    let server = RedisServer::start();
     let url = format!("[redis]\nurl = \"unix://{}\"", server.socket().display());
     let app = TestApp::builder().config(&url).unready().spawn().await;
     eventually("the service is denied", async || app.get("/health/ready").await.text().contains("denied")).await;
@@ -79,7 +79,7 @@ async fn a_connection_without_a_user_is_denied() {
 
 #[tokio::test]
 async fn a_killed_production_server_recovers_its_data() {
-    let app = TestApp::builder().production_redis().spawn().await;
+    let app = TestApp::spawn().await;
     for nth in 0..100 {
         set(app.state(), &format!("key-{nth}"), "kept").await.expect("a write");
     }

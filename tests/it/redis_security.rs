@@ -10,7 +10,7 @@ use gridtokenx_redis::redis::{FaultKind, Outcome};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::facade::{get, set};
-use crate::support::{TestApp, TlsServer, eventually};
+use crate::support::{Exposition, TestApp, TlsServer, eventually};
 
 const USER: &[&str] = &["--user", "service", "on", ">hunter2", "~*", "&*", "+@all"];
 
@@ -34,6 +34,14 @@ async fn the_service_connects_over_tls_with_a_user_and_a_password_file() {
         .expect("a name");
     assert_eq!(me, "service");
     assert_eq!(tls.server.command::<String>(&["GET", "a"]), "b");
+    let end: jiff::Timestamp = "2041-02-03T00:00:00Z".parse().expect("a time");
+    eventually("the end of the server's certificate is a metric", async || {
+        let metrics = Exposition::parse(&app.get("/metrics").await.expect(200).text());
+        let role = [("role", "cache,state")];
+        metrics.count("tls_certificate_expiry_timestamp_seconds", &role)
+            == u64::try_from(end.as_second()).expect("later")
+    })
+    .await;
 }
 
 /// Keeps the log.

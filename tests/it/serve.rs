@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn the_start_prints_the_addresses_and_the_redis_version() {
-    let redis = RedisServer::start();
+    let redis = RedisServer::plain();
     let mut service = ServiceProcess::start(&[("REDIS_URL", &redis.url()), ("LOG_FORMAT", "pretty")]);
     let address = service.address();
     assert_ne!(address.port(), 0);
@@ -34,7 +34,7 @@ async fn the_start_prints_the_addresses_and_the_redis_version() {
 
 #[tokio::test]
 async fn the_start_logs_where_the_settings_come_from_and_no_secrets() {
-    let (cache, state) = (RedisServer::start(), RedisServer::start());
+    let (cache, state) = (RedisServer::plain(), RedisServer::plain());
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("service.toml");
     std::fs::write(&file, format!("[redis.cache]\nurl = \"{}\"\n", cache.url())).expect("a file");

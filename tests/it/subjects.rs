@@ -20,7 +20,7 @@ fn ids() -> Value {
 }
 
 /// Stores the person's ids in every capability, and data of another person beside them.
-async fn plant(app: &TestApp) -> String {
+pub async fn plant(app: &TestApp) -> String {
     let put = async |path: &str, body: &str| app.send(Method::PUT, path, &[JSON], body.to_owned()).await.expect(201);
     for key in [format!("user:profile:{PERSON}"), format!("own:{PERSON}:cart"), format!("token:balance:{WALLET}:7")] {
         put(&format!("/cache/{key}"), "1").await;
@@ -251,12 +251,30 @@ async fn bad_requests_name_their_fields_and_store_nothing() {
     assert!(!app.redis().command::<bool>(&["EXISTS", "custody:{erasures}"]));
 
     let without = TestApp::spawn().await;
-    let reply = without.post(&format!("/admin/subjects/{PERSON}/erase"), reason.clone()).await;
+    let reply = without.post(&format!("/admin/subjects/{PERSON}/erase"), reason).await;
     reply.expect_problem(409, "subjects-need-key");
-    let cluster = Cluster::start().await;
-    let spread = TestApp::builder().config(&cluster.config()).config(&key.config()).spawn().await;
-    let reply = spread.post(&format!("/admin/subjects/{PERSON}/erase"), reason).await;
-    reply.expect_problem(409, "subjects-cluster");
+}
+
+#[tokio::test]
+async fn a_person_is_erased_from_every_node_of_a_cluster() {
+    let (key, cluster) = (KeyFile::new(), Cluster::start().await);
+    let app = TestApp::builder().config(&cluster.config()).config(&key.config()).spawn().await;
+    for nth in 0..40 {
+        let note = json!({ "user_id": if nth % 2 == 0 { PERSON } else { "another" } });
+        app.put(&format!("/json/notes:{nth}"), note).await.expect(201);
+    }
+    let left = || {
+        let count = |node: &RedisServer| node.command::<Vec<String>>(&["KEYS", "json:notes:*"]).len();
+        cluster.nodes.iter().map(count).collect::<Vec<_>>()
+    };
+    assert!(left().iter().all(|notes| *notes > 0), "every node has notes");
+    let export = app.post(&format!("/admin/subjects/{PERSON}/export"), json!({})).await.expect(200).text();
+    assert_eq!(export.matches("notes:").count(), 20, "{export}");
+    let id = erase(&app, json!({ "reason": "a request" })).await;
+    let receipt = completed(&app, &id).await;
+    assert_eq!(receipt["receipt"]["capabilities"]["json"]["erased"], 20, "{receipt}");
+    assert_eq!(left().iter().sum::<usize>(), 20);
+    assert!(cluster.nodes.iter().all(|node| hits(node).is_empty()));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::holdings::keys_without_a_holding;
 use crate::support::{ADMIN_KEY, TestApp, build_directory, in_repository, output_text, run_python_tool};
 
 /// The operations that do not succeed in the page, with the media type that is chosen, their status, and why.
@@ -20,6 +21,15 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("acknowledge_alert", "", 404, "no alert fires"),
     ("list_audit_entries", "", 409, "the audit log is off"),
     ("verify_audit_log", "", 409, "the audit log is off"),
+    ("start_backup", "", 409, "backups are off"),
+    ("list_backups", "", 409, "backups are off"),
+    ("get_backup", "", 409, "backups are off"),
+    ("delete_backup", "", 409, "backups are off"),
+    ("verify_backup", "", 409, "backups are off"),
+    ("download_backup", "", 409, "backups are off"),
+    ("start_drill", "", 409, "backups are off"),
+    ("start_restore", "", 409, "backups are off"),
+    ("get_snapshot", "", 409, "backups are off"),
     ("erase_subject", "", 409, "the audit log, whose key signs receipts, is off"),
     ("get_erasure", "", 404, "nothing was erased"),
     ("replace_book", "", 404, "The book of the other examples has orders"),
@@ -111,6 +121,8 @@ async fn a_new_user_executes_every_operation_in_the_browser() {
             complaints.push(format!("{operation}: the example is {}, the response {example}", place[media_type]));
         }
     }
+    let unknown = keys_without_a_holding(&app.redis(), "");
+    complaints.extend(unknown.iter().map(|key| format!("{key} belongs to no holding: add it to src/holdings.rs")));
     assert!(complaints.is_empty(), "\n  {}\n", complaints.join("\n  "));
     if is_recording {
         let lines = recorded.iter().map(|(id, response)| format!("{}: {response}", json!(id)));

@@ -52,8 +52,8 @@ async fn a_write_without_a_reply_has_an_unknown_outcome_and_can_be_sent_again() 
     assert_eq!(read(&app, METER, "", 9).await, bits(&expected));
 }
 
-/// A load is written when it has this many samples of one meter. Its buffer has 65,536 places, of which a series takes 9.
-const FULL_BUFFER: i64 = 65_527;
+/// A load is written when it has this many samples of one meter. Its buffer has 65,536 places, of which a series takes 65.
+const FULL_BUFFER: i64 = 65_471;
 
 #[tokio::test]
 async fn a_stream_that_loses_redis_reports_how_many_samples_were_stored() {
@@ -76,7 +76,7 @@ async fn a_stream_that_loses_redis_reports_how_many_samples_were_stored() {
     let (reply, ()) = tokio::join!(load, feed);
     let problem = reply.expect_problem(504, "redis-timeout");
     assert_eq!(problem["outcome"], "unknown");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("65527 samples were stored")), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("65471 samples were stored")), "{problem}");
 }
 
 #[tokio::test]

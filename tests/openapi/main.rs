@@ -279,6 +279,7 @@ fn integers_that_need_64_bits_say_so() {
 fn schemas_have_names_of_their_area() {
     const AREAS: &[&str] = &[
         "Alert",
+        "Backup",
         "Book",
         "Cache",
         "Channel",

@@ -90,6 +90,27 @@ fn files_named_by_the_image_and_by_compose_exist() {
     assert_none(&violations, "Use the current name of the file.");
 }
 
+#[test]
+fn the_image_is_built_from_all_files_that_the_source_includes() {
+    let build = read("Dockerfile");
+    let copied: Vec<&str> =
+        build.lines().filter_map(|line| line.strip_prefix("COPY ")).flat_map(str::split_whitespace).collect();
+    let ignored = read(".dockerignore");
+    let sent: Vec<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let mut violations = Vec::new();
+    for file in files("src", &[".rs"]) {
+        for path in file.text.split("include_str!(\"").skip(1) {
+            // From the root; a file next to the source is not found there.
+            let path = path.split('"').next().unwrap_or_default().trim_start_matches("../");
+            let is_in = |folders: &[&str]| folders.iter().any(|folder| Path::new(path).starts_with(folder));
+            if root().join(path).exists() && !(is_in(&copied) && is_in(&sent)) {
+                violations.push(format!("{}: {path}", file.path));
+            }
+        }
+    }
+    assert_none(&violations, "Name the file, or its folder, in Dockerfile (COPY) and in .dockerignore (!).");
+}
+
 /// The targets of `[text](target)`, outside code blocks.
 fn links(text: &str) -> Vec<String> {
     let mut in_code = false;

@@ -5,8 +5,10 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, also outside of #[test] functions")]
 
+mod allowed_imports;
 mod circles;
 mod documents;
+mod holdings;
 mod imports;
 mod routes;
 mod scripts;

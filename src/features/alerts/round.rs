@@ -66,7 +66,7 @@ impl AlertService {
     /// Agrees with the other replicas on the alerts that fire. Without a change, nothing is written.
     async fn share(&self, now: UnixMillis) -> Result<(), RedisFault> {
         let stored: BTreeMap<String, StoredAlert> = self.read(&self.keys.state).await?;
-        let acks = self.read(&self.keys.acks).await?;
+        let acks = if stored.is_empty() { BTreeMap::new() } else { self.read(&self.keys.acks).await? };
         let mut changes = self.board().reconcile(stored, acks, now);
         if changes.iter().any(|change| change.is_shared) {
             // Less than a round, so that a turn is not missed by a moment.

@@ -18,7 +18,7 @@ use crate::deps::Deps;
 use crate::events::Events;
 use crate::features::feature::StartError;
 use crate::http::slots::Slots;
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{Effect, Redis, RedisRoles};
 use crate::telemetry::metrics::Metrics;
 
@@ -37,6 +37,9 @@ pub(super) struct AlertService {
     pub(super) clock: Clock,
     pub(super) interval: Duration,
     pub(super) phase: Phase,
+    pub(super) tasks: Tasks,
+    /// The longest time in which a client of a stream takes nothing.
+    pub(super) idle: Duration,
     pub(super) changes: broadcast::Sender<Alert>,
     board: Mutex<Board>,
     pub(super) streams: Slots,
@@ -46,11 +49,7 @@ impl AlertService {
     /// # Errors
     /// A section of the configuration that cannot be read.
     pub(super) fn new(deps: &Deps, config: AlertsConfig) -> Result<Self, StartError> {
-        let http: HttpConfig = deps.config.section()?;
-        let instance = match config.instance {
-            name if !name.is_empty() => name,
-            _ => format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), http.port),
-        };
+        let instance = if config.instance.is_empty() { deps.replica.to_string() } else { config.instance };
         let millis = |span: crate::config::value::Span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         let times = Times { hold: millis(config.hold), clear: millis(config.clear) };
         let redis = deps.redis.state.clone();
@@ -63,6 +62,8 @@ impl AlertService {
             clock: deps.clock.clone(),
             interval: config.interval.duration(),
             phase: deps.phase.clone(),
+            tasks: deps.tasks.clone(),
+            idle: deps.config.section::<HttpConfig>()?.body_idle_timeout.duration(),
             changes: broadcast::Sender::new(WAITING),
             board: Mutex::new(Board::new(conditions::all(config.redis_replicas), times, instance)),
             streams: Slots::new(MAX_STREAMS),

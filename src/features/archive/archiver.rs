@@ -33,6 +33,8 @@ pub(super) struct Progress {
     pub stored: usize,
     /// Minutes that left Redis.
     pub removed: usize,
+    /// Whether the time was over before everything that is due was done.
+    pub is_cut: bool,
 }
 
 /// A replica's work on one symbol.
@@ -66,11 +68,12 @@ impl From<RedisFault> for Stop {
 }
 
 impl ArchiveService {
-    /// Archives what is due in the window of a symbol, if there is something and it is this replica's turn.
+    /// Archives what is due in the window of a symbol, if there is something and it is this replica's turn. Begins no further
+    /// step after `end`.
     ///
     /// # Errors
     /// [`ArchiveError`]; what was done stays done.
-    pub(super) async fn archive(&self, symbol: &Symbol) -> Result<Progress, ArchiveError> {
+    pub(super) async fn archive(&self, symbol: &Symbol, end: Option<Instant>) -> Result<Progress, ArchiveError> {
         let Some(directory) = &self.directory else { return Ok(Progress::default()) };
         let keys = self.window.keys(symbol);
         let [written_before, kept_from] = self.due_before();
@@ -93,7 +96,7 @@ impl ArchiveService {
         let generation = state.generation.unwrap_or_default();
         let (progress, trouble) = (Progress::default(), Vec::new());
         let mut work = Work { archive: self, symbol, keys, generation, store, turn, progress, trouble };
-        let done = work.run(written_before, kept_from).await;
+        let done = work.run(written_before, kept_from, end).await;
         turns.insert(symbol.clone(), work.turn);
         self.board.set(symbol, work.trouble);
         match done {
@@ -140,13 +143,23 @@ impl ArchiveService {
 }
 
 impl Work<'_> {
-    async fn run(&mut self, written_before: UnixMillis, kept_from: UnixMillis) -> Result<(), Stop> {
+    async fn run(
+        &mut self,
+        written_before: UnixMillis,
+        kept_from: UnixMillis,
+        end: Option<Instant>,
+    ) -> Result<(), Stop> {
+        let is_over = || end.is_some_and(|end| Instant::now() >= end);
         let dirty = self.keys.dirty.clone();
         let mut from = UnixMillis::MIN;
         loop {
             let minutes = self.archive.window.minutes(&dirty, from, written_before, STEP).await?;
             let Some(last) = minutes.last() else { break };
             from = last + 1;
+            if is_over() {
+                self.progress.is_cut = true;
+                return Ok(());
+            }
             self.keep_turn().await?;
             self.settle(&minutes).await?;
         }
@@ -156,6 +169,10 @@ impl Work<'_> {
             let minutes = self.archive.window.minutes(&index, from, kept_from, STEP).await?;
             let Some(last) = minutes.last() else { return Ok(()) };
             from = last + 1;
+            if is_over() {
+                self.progress.is_cut = true;
+                return Ok(());
+            }
             self.keep_turn().await?;
             self.remove(&minutes).await?;
         }

@@ -1,11 +1,11 @@
 //! Brings copies of packs into a store, and packs that are missing back from there.
 
-use super::copies::Copies;
 use super::directory::Directory;
 use super::error::ArchiveError;
 use super::files::calendar::day_directory;
 use super::service::ArchiveService;
 use crate::clock::UnixMillis;
+use crate::s3::S3Store;
 use crate::tape::Symbol;
 
 impl ArchiveService {
@@ -52,7 +52,7 @@ impl ArchiveService {
     async fn copy(
         &self,
         directory: &Directory,
-        copies: &Copies,
+        copies: &S3Store,
         symbol: &Symbol,
         day: UnixMillis,
         file: &str,
@@ -61,7 +61,7 @@ impl ArchiveService {
         let [(path, manifest), (pack_path, pack)] =
             directory.run(move |files| files.copy_of(&of, day, &name)).await.map_err(|error| error.to_string())?;
         // An earlier attempt may have left a shorter manifest, which names the pack, too.
-        if copies.get(&path).await.is_err() {
+        if !copies.has(&path).await.map_err(|error| error.to_string())? {
             copies.put(&path, manifest).await.map_err(|error| error.to_string())?;
         }
         copies.put(&pack_path, pack).await.map_err(|error| error.to_string())?;
@@ -73,7 +73,7 @@ impl ArchiveService {
     async fn restore(
         &self,
         directory: &Directory,
-        copies: &Copies,
+        copies: &S3Store,
         symbol: &Symbol,
         day: UnixMillis,
         file: &str,

@@ -144,7 +144,7 @@ pub(super) struct DirectoryStatus {
     pub free_bytes: Option<u64>,
     #[schema(required = true)]
     pub size_bytes: Option<u64>,
-    /// Why the directory cannot be used.
+    /// Why the directory cannot be used, now or in the last round.
     #[schema(required = true)]
     pub error: Option<String>,
 }

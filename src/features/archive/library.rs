@@ -60,7 +60,7 @@ impl ArchiveService {
         let symbol = symbol.clone();
         let read = move |files: &Files| {
             files.check()?;
-            let day = files.day(&symbol, day_of(minute))?;
+            let day = files.day_with(&symbol, day_of(minute), |read| read == minute)?;
             let line = day.versions(minute).iter().find(|line| line.version == version);
             line.map(|line| Ok((line.parent.is_some(), files.minute(&symbol, line)?))).transpose()
         };
@@ -123,8 +123,9 @@ impl ArchiveService {
             .await;
         let [free_bytes, size_bytes] = space.as_ref().map_or([None; 2], |space| space.map(Some));
         let store = directory.store().map(str::to_owned);
-        let directory =
-            DirectoryStatus { store, free_bytes, size_bytes, error: space.err().map(|error| error.to_string()) };
+        // A full disk can be measured, but not written to.
+        let error = space.err().map(|error| error.to_string()).or_else(|| self.board.directory());
+        let directory = DirectoryStatus { store, free_bytes, size_bytes, error };
         let mut symbols = match only {
             Some(symbol) => vec![symbol],
             None => self.listing.symbols(0, SYMBOLS).await?,

@@ -7,7 +7,7 @@
 //! - `files/`: the files, see there. `directory.rs`: the threads that wait for the disk.
 //! - `archiver.rs`: brings minutes into files and removes them from Redis. `rounds.rs`: the background work, and the window
 //!   without files. `upkeep.rs`: packs, retention and verification.
-//! - `copying.rs`: copies of packs in a store; `copies.rs`, or `no_copies.rs`: the store.
+//! - `copying.rs`: copies of packs in a store.
 //! - `import.rs`: the command `trades import`. `originals.rs`: its source as a source of reads.
 //! - `merge.rs`, `minutes.rs`: pages of minutes from Redis and files; `profile.rs`: volumes by price over a range;
 //!   `single_trades.rs`: trades of the tape; `library.rs`: reads about the files.
@@ -29,11 +29,6 @@
 //! - Minutes contain no parties. Single trades show them only to callers with the scope `trades:parties`.
 
 mod archiver;
-#[cfg(feature = "object-store")]
-mod copies;
-#[cfg(not(feature = "object-store"))]
-#[path = "no_copies.rs"]
-mod copies;
 mod copying;
 mod coverage;
 mod directory;
@@ -88,8 +83,12 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/trades/archive/status", READ).problems(&[CALLER, REDIS_READ, error::FILES]),
         Access::scoped("GET", "/trades/archive/files", READ).problems(&[CALLER, error::FILES]),
         Access::scoped("GET", "/trades/archive/gaps", READ).heavy().problems(&[CALLER, REDIS_READ, error::GAPS]),
-        Access::scoped("POST", "/trades/archive/verify", ADMIN).heavy().problems(&[CALLER, JSON_BODY, error::VERIFY]),
-        Access::scoped("POST", "/trades/archive/run", ADMIN).heavy().problems(&[
+        Access::scoped("POST", "/trades/archive/verify", ADMIN).waiting().heavy().problems(&[
+            CALLER,
+            JSON_BODY,
+            error::VERIFY,
+        ]),
+        Access::scoped("POST", "/trades/archive/run", ADMIN).waiting().heavy().problems(&[
             CALLER,
             JSON_BODY,
             REDIS_WRITE,

@@ -39,9 +39,13 @@ impl Trouble {
     }
 }
 
-/// The troubles of this replica, by symbol.
+/// What this replica found in its last round.
 #[derive(Debug, Default)]
-pub(super) struct Board(Mutex<BTreeMap<Symbol, Vec<Trouble>>>);
+pub(super) struct Board {
+    troubles: Mutex<BTreeMap<Symbol, Vec<Trouble>>>,
+    /// Why the directory could not be used.
+    directory: Mutex<Option<String>>,
+}
 
 impl Board {
     pub(super) fn set(&self, symbol: &Symbol, troubles: Vec<Trouble>) {
@@ -59,6 +63,14 @@ impl Board {
         self.lock().get(symbol).cloned().unwrap_or_default()
     }
 
+    pub(super) fn set_directory(&self, failure: Option<String>) {
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    pub(super) fn directory(&self) -> Option<String> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Reports readiness: the outcome of the last round, and the troubles.
     pub(super) fn report(&self, health: &ComponentHealth, failure: Option<String>) {
         let mut findings: Vec<Finding> = failure.into_iter().map(Finding::degraded).collect();
@@ -72,6 +84,6 @@ impl Board {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Symbol, Vec<Trouble>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

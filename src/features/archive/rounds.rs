@@ -19,6 +19,9 @@ const NAME: &str = "archive.round";
 /// How often a replica looks after all windows.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// How often a replica looks for symbols while there are none.
+const IDLE_ROUND: Duration = Duration::from_secs(15);
+
 /// How often a replica checks whether the directory can be written.
 const PROBE: Duration = Duration::from_secs(60);
 
@@ -50,12 +53,13 @@ pub(super) fn plan(archive: &Arc<ArchiveService>, tasks: &Tasks) {
                 () = tokio::time::sleep(pause) => {}
             }
             let mut outcome = Ok(());
+            let mut is_idle = false;
             if is_due(&probed, PROBE) {
                 outcome = archive.probe().await;
                 probed = Some(Instant::now());
             }
             if outcome.is_ok() {
-                outcome = archive.round(&stop).await;
+                outcome = archive.round(&stop).await.map(|has_symbols| is_idle = !has_symbols);
             }
             if outcome.is_ok() && is_due(&maintained, MAINTENANCE) {
                 maintained = Some(Instant::now());
@@ -63,18 +67,21 @@ pub(super) fn plan(archive: &Arc<ArchiveService>, tasks: &Tasks) {
             }
             pause = if outcome.is_ok() {
                 backoff.reset();
-                ROUND
+                if is_idle { IDLE_ROUND } else { ROUND }
             } else {
                 // The directory is probed again before anything else.
                 probed = None;
                 PAUSES[0] + backoff.pause()
             };
-            let outcome = outcome.map_err(|error| match error {
-                ArchiveError::SlowDisk | ArchiveError::Files(_) => {
-                    format!("`{}`: {error}", archive.config.dir.display())
-                }
-                other => other.to_string(),
+            let of_directory = match &outcome {
+                Err(error @ (ArchiveError::SlowDisk | ArchiveError::Files(_))) => Some(error.to_string()),
+                _ => None,
+            };
+            let outcome = outcome.map_err(|error| match &of_directory {
+                Some(reason) => format!("`{}`: {reason}", archive.config.dir.display()),
+                None => error.to_string(),
             });
+            archive.board.set_directory(of_directory);
             if archive.directory.is_some() {
                 archive.board.report(&archive.health, outcome.as_ref().err().cloned());
             }
@@ -98,11 +105,11 @@ impl ArchiveService {
         directory.run(move |files| files.probe(now)).await
     }
 
-    /// Looks after all windows once.
+    /// Looks after all windows once. Returns whether there are any symbols.
     ///
     /// # Errors
     /// The last [`ArchiveError`]. That of one symbol does not keep the others from their turn, unless it is of the directory.
-    async fn round(&self, stop: &CancellationToken) -> Result<(), ArchiveError> {
+    async fn round(&self, stop: &CancellationToken) -> Result<bool, ArchiveError> {
         let symbols = self.listing.symbols(0, SYMBOLS).await?;
         let surveys = self.survey(&symbols).await?;
         let now = self.clock.now();
@@ -111,27 +118,27 @@ impl ArchiveService {
         self.metrics.lag.set(oldest.map_or(0, |oldest| (now - oldest - MINUTE) / 1_000).max(0));
         self.metrics.minutes.set(surveys.iter().map(|survey| survey.minutes).sum());
         let is_before = |minute: Option<UnixMillis>, limit| minute.is_some_and(|minute| minute < limit);
-        let mut failure = Ok(());
+        let mut outcome = Ok(!symbols.is_empty());
         for (symbol, Survey { oldest, oldest_dirty, .. }) in symbols.iter().zip(surveys) {
             if stop.is_cancelled() {
-                return Ok(());
+                return Ok(true);
             }
             let done = if self.directory.is_none() {
                 let is_due = is_before(oldest, self.config.kept_from(now));
                 if is_due { self.trim(symbol).await } else { Ok(()) }
             } else if is_before(oldest_dirty, written_before) || is_before(oldest, kept_from) {
-                self.archive(symbol).await.map(|_| ())
+                self.archive(symbol, None).await.map(|_| ())
             } else {
                 self.board.forget(symbol);
                 Ok(())
             };
             match done {
                 Err(error @ (ArchiveError::SlowDisk | ArchiveError::Files(_))) => return Err(error),
-                Err(error) => failure = Err(error),
+                Err(error) => outcome = Err(error),
                 Ok(()) => {}
             }
         }
-        failure
+        outcome
     }
 
     /// Looks at all windows, in few round trips.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::copies::Copies;
 use super::directory::Directory;
 use super::error::{ArchiveError, Unfolded};
 use super::key_file::encryption_keys;
@@ -17,6 +16,7 @@ use crate::config::archive::ArchiveConfig;
 use crate::deps::{Deps, Fold};
 use crate::lifecycle::ComponentHealth;
 use crate::redis::{Redis, Turn};
+use crate::s3::S3Store;
 use crate::tape::{Listing, Symbol};
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct ArchiveService {
     /// `None`: there are no files.
     pub directory: Option<Directory>,
     /// The store that gets copies of packs.
-    pub copies: Option<Copies>,
+    pub copies: Option<S3Store>,
     pub originals: Arc<Originals>,
     pub metrics: ArchiveMetrics,
     pub board: Board,
@@ -58,10 +58,11 @@ impl ArchiveService {
             deps.metrics.watch_directory("archive", config.dir.clone());
         }
         Ok(Self {
-            copies: Copies::new(&config)?,
+            copies: S3Store::new(&config.copy_to, &config.copy_endpoint)
+                .map_err(|rule| FieldError::new("archive.copy_to", rule))?,
             originals: Arc::new(Originals::new(&config)),
             window: WindowReader { redis: redis.clone() },
-            listing: Listing::new(&redis, &deps.clock),
+            listing: deps.tapes.clone(),
             redis,
             clock: deps.clock.clone(),
             config,

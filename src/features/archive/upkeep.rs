@@ -101,7 +101,8 @@ impl ArchiveService {
                     report.removed += removed;
                 }
                 Step::Archive => {
-                    let done = self.archive(&symbol).await?;
+                    let done = self.archive(&symbol, Some(end)).await?;
+                    report.complete &= !done.is_cut;
                     report.stored += done.stored;
                     report.removed += done.removed;
                 }

@@ -24,6 +24,8 @@ const SWEEP_STEP: usize = 500;
 /// The pause between two steps of the sweep: an index of a million keys is covered in about half an hour, and the load
 /// on Redis is not noticeable.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after a look at an index that has no keys.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The name of the sweep in `/health/ready`.
 const SWEEP: &str = "cache.sweep";
@@ -76,19 +78,21 @@ impl CacheService {
         Ok(Page { items, next_cursor: after.as_deref().map(to_cursor) })
     }
 
-    /// Removes expired keys from one section of the index. Returns where the next step starts and whether it should
-    /// follow immediately.
+    /// Removes expired keys from one section of the index. Returns where the next step starts, and after which pause.
     ///
     /// # Errors
     /// [`RedisFault`]; the step can be repeated.
-    async fn sweep(&self, after: Option<&CacheKey>) -> Result<(Option<CacheKey>, bool), RedisFault> {
+    async fn sweep(&self, after: Option<&CacheKey>) -> Result<(Option<CacheKey>, Duration), RedisFault> {
         let candidates = self.candidates("", after.map(|key| key.as_str().as_bytes()), SWEEP_STEP).await?;
+        if after.is_none() && candidates.is_empty() {
+            return Ok((None, IDLE_INTERVAL));
+        }
         let next = if candidates.len() < SWEEP_STEP { None } else { candidates.last().cloned() };
         let expired = self.expired(candidates).await?;
         self.remove_entries(&expired).await?;
         // Like Redis's own active expiry: where many keys have expired, there are probably more.
         let hurry = next.is_some() && expired.len() > SWEEP_STEP / 4;
-        Ok((next, hurry))
+        Ok((next, if hurry { Duration::ZERO } else { SWEEP_INTERVAL }))
     }
 
     async fn candidates(&self, prefix: &str, after: Option<&[u8]>, count: usize) -> Result<Vec<CacheKey>, RedisFault> {
@@ -177,15 +181,14 @@ pub(super) fn plan_sweep(cache: &CacheService, tasks: &Tasks) {
     let (cache, board) = (cache.clone(), tasks.clone());
     tasks.plan(SWEEP, move |stop| async move {
         let mut after: Option<CacheKey> = None;
-        let mut hurry = false;
+        let mut pause = SWEEP_INTERVAL;
         loop {
-            let pause = if hurry { Duration::ZERO } else { SWEEP_INTERVAL };
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
             let step = cache.sweep(after.as_ref()).await;
             board.report(SWEEP, step.as_ref().map(|_| ()).map_err(ToString::to_string));
-            (after, hurry) = step.unwrap_or((after, false));
+            (after, pause) = step.unwrap_or((after, SWEEP_INTERVAL));
         }
     });
 }

@@ -14,6 +14,8 @@ const TASKS: [Row; 3] = [
 ];
 
 pub(super) fn register(deps: &Deps) {
+    let name = deps.metrics.gauges("replica_info", "Always 1; the label is the name of this replica", &["replica"]);
+    name.with_label_values(&[&deps.replica]).set(1);
     let (redis, components, tasks) = (deps.redis.clone(), deps.component_health.clone(), deps.tasks.clone());
     deps.metrics.on_scrape_labelled([CONDITION], &["part"], move || {
         let mut samples = Vec::new();

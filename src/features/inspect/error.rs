@@ -22,7 +22,7 @@ pub(super) static SERVER: &[&ProblemKind] = &[&INVALID_QUERY, &REDIS_CLUSTER];
 /// The problems of reading an inventory.
 pub(super) static INVENTORY: &[&ProblemKind] = &[&INVALID_QUERY, &INVENTORY_NOT_FOUND];
 /// The problems of starting an inventory.
-pub(super) static START: &[&ProblemKind] = &[&INVALID_QUERY, &INVENTORY_RUNNING, &REDIS_CLUSTER];
+pub(super) static START: &[&ProblemKind] = &[&INVALID_QUERY, &INVENTORY_RUNNING];
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InspectError {

@@ -8,10 +8,10 @@ use redis::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::error::InspectError;
-use super::holdings::{OTHER, beginning, holding};
 use super::model::{HoldingSize, Inventory, InventoryStatus, KeySize, UnknownNames};
 use super::service::InspectService;
-use crate::redis::{Effect, Redis, RedisFault, Role};
+use crate::holdings::{Holding, OTHER, beginning};
+use crate::redis::{Effect, KeyScan, Redis, RedisFault, Role};
 
 const NAME: &str = "inspect.inventory";
 /// Keys that one SCAN looks at.
@@ -45,11 +45,8 @@ impl InspectService {
     /// Starts an inventory in the background.
     ///
     /// # Errors
-    /// [`InspectError::Running`], [`InspectError::Cluster`], [`InspectError::Redis`].
+    /// [`InspectError::Running`], [`InspectError::Redis`].
     pub(super) async fn start(self: Arc<Self>, role: Role) -> Result<Inventory, InspectError> {
-        if self.server(role).is_cluster() {
-            return Err(InspectError::Cluster);
-        }
         if !self.server(Role::State).take_turn(&self.keys.turn, GONE, &self.clock).await? {
             return Err(InspectError::Running);
         }
@@ -76,12 +73,13 @@ impl InspectService {
     /// Looks at every key. Returns why it stopped before the end.
     async fn run(&self, run: &mut Run, stop: &CancellationToken) -> Result<Option<&'static str>, RedisFault> {
         let redis = self.server(run.role);
-        let (mut cursor, mut slow) = (0_u64, 0);
+        let (mut scan, mut slow) = (KeyScan::new(redis, STEP), 0);
         for step in 1.. {
             let started = Instant::now();
-            cursor = run.step(redis, cursor).await?;
+            let Some(names) = scan.next().await? else { break };
+            self.look_at(redis, names, run).await?;
             slow = if started.elapsed() > SLOW { slow + 1 } else { 0 };
-            if cursor == 0 {
+            if scan.is_over() {
                 break;
             }
             if slow >= SLOW_STEPS {
@@ -98,6 +96,28 @@ impl InspectService {
             }
         }
         Ok(None)
+    }
+
+    async fn look_at(&self, redis: &Redis, names: Vec<Vec<u8>>, run: &mut Run) -> Result<(), RedisFault> {
+        let mut commands = Vec::with_capacity(names.len() * 2);
+        for name in &names {
+            commands.push(redis::cmd("MEMORY").arg("USAGE").arg(name).take());
+            commands.push(redis::cmd("PTTL").arg(name).take());
+        }
+        let answers = redis.query_all(&commands, Effect::Read).await?;
+        let number = |answer: Option<Result<Value, RedisFault>>| match answer {
+            Some(Ok(Value::Int(number))) => Some(number),
+            _ => None,
+        };
+        let mut answers = answers.into_iter();
+        for name in names {
+            let (bytes, ttl) = (number(answers.next()), number(answers.next()));
+            // A key that is gone has no memory.
+            let Some(bytes) = bytes.and_then(|bytes| u64::try_from(bytes).ok()) else { continue };
+            let key = String::from_utf8_lossy(&name).into_owned();
+            run.count(self.holding(&key), redis.keys().prefix(), key, bytes, ttl == Some(-1));
+        }
+        Ok(())
     }
 
     async fn store(&self, inventory: &Inventory) -> Result<(), RedisFault> {
@@ -135,33 +155,7 @@ impl Default for Run {
 }
 
 impl Run {
-    /// Looks at the next keys. Returns the next cursor; 0 at the end.
-    async fn step(&mut self, redis: &Redis, cursor: u64) -> Result<u64, RedisFault> {
-        let scan = redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(STEP).take();
-        let (next, names): (u64, Vec<Vec<u8>>) = redis.query(&scan, Effect::Read).await?;
-        let mut commands = Vec::with_capacity(names.len() * 2);
-        for name in &names {
-            commands.push(redis::cmd("MEMORY").arg("USAGE").arg(name).take());
-            commands.push(redis::cmd("PTTL").arg(name).take());
-        }
-        let answers = redis.query_all(&commands, Effect::Read).await?;
-        let number = |answer: Option<Result<Value, RedisFault>>| match answer {
-            Some(Ok(Value::Int(number))) => Some(number),
-            _ => None,
-        };
-        let mut answers = answers.into_iter();
-        for name in names {
-            let (bytes, ttl) = (number(answers.next()), number(answers.next()));
-            // A key that is gone has no memory.
-            let Some(bytes) = bytes.and_then(|bytes| u64::try_from(bytes).ok()) else { continue };
-            self.count(redis.keys().prefix(), String::from_utf8_lossy(&name).into_owned(), bytes, ttl == Some(-1));
-        }
-        Ok(next)
-    }
-
-    fn count(&mut self, prefix: &str, key: String, bytes: u64, without_ttl: bool) {
-        let name = key.strip_prefix(prefix);
-        let found = name.map_or(OTHER, holding);
+    fn count(&mut self, found: Holding, prefix: &str, key: String, bytes: u64, without_ttl: bool) {
         let empty = || HoldingSize { holding: found.name.to_owned(), keys: 0, bytes: 0, without_ttl: 0 };
         let size = self.holdings.entry(found.name).or_insert_with(empty);
         size.keys += 1;
@@ -170,7 +164,7 @@ impl Run {
         self.keys += 1;
         self.bytes += bytes;
         if found == OTHER {
-            let start = beginning(name.unwrap_or(&key));
+            let start = beginning(key.strip_prefix(prefix).unwrap_or(&key));
             // Names of no order must not fill the memory.
             if self.unknown.len() < 10_000 || self.unknown.contains_key(&start) {
                 *self.unknown.entry(start).or_default() += 1;

@@ -3,8 +3,8 @@
 //!
 //! Files, in reading order:
 //! - `model.rs`, `routes.rs`: wire types and operations; `service.rs`: reads, each of which is a few commands.
-//! - `persistence.rs`: how the servers keep their data.
-//! - `holdings.rs`: to which capability a key belongs; `inventory.rs`: the run that looks at every key.
+//! - `slow_log.rs`: the slow commands that the servers had. `persistence.rs`: how the servers keep their data.
+//! - `inventory.rs`: the run that looks at every key; [`crate::holdings`] says to which capability one belongs.
 //! - `keys.rs`, `error.rs`.
 //!
 //! Keys: see `keys.rs`. Without Redis: every call answers 503, except `commands`, which shows the last check,
@@ -17,13 +17,13 @@
 //!   and state must not be evicted.
 
 mod error;
-mod holdings;
 mod inventory;
 mod keys;
 mod model;
 mod persistence;
 mod routes;
 mod service;
+mod slow_log;
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::http::access::Access;
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, REDIS_READ, REDIS_WRITE};
-use service::{HOT_KEYS_TASK, InspectService};
+use service::{HOT_KEYS_TASK, InspectService, SLOW_LOG_TASK};
 
 pub static FEATURE: Feature = Feature {
     name: "inspect",
@@ -53,12 +53,15 @@ pub static FEATURE: Feature = Feature {
     section: None,
 };
 
-#[expect(clippy::unnecessary_wraps, reason = "the form of every feature's mount")]
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let inspect = Arc::new(InspectService::new(deps));
+    let inspect = Arc::new(InspectService::new(deps)?);
     deps.tasks.plan(HOT_KEYS_TASK, {
         let inspect = Arc::clone(&inspect);
         move |stop| inspect.age_hot_keys(stop)
+    });
+    deps.tasks.plan(SLOW_LOG_TASK, {
+        let inspect = Arc::clone(&inspect);
+        move |stop| inspect.keep_slow_commands(stop)
     });
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::get_persistence))

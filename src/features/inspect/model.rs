@@ -30,7 +30,7 @@ pub(super) struct HotKeysQuery {
     pub role: Role,
     /// Only keys of this capability; `other` belongs to none.
     #[param(
-        pattern = "^(alerts|archive|audit|cache|epoch|hosts|idempotency|inspect|json|locks|orderbook|other|pubsub|ratelimit|replication|streams|subjects|timeseries|trades|warming)$"
+        pattern = "^(alerts|archive|audit|backup|cache|epoch|hosts|idempotency|inspect|json|locks|orderbook|other|pubsub|ratelimit|replication|streams|subjects|timeseries|trades|warming)$"
     )]
     pub holding: Option<String>,
     /// The most keys.
@@ -116,7 +116,7 @@ pub(super) struct Items<T> {
 }
 
 /// A slow command. Its arguments are not shown.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RedisSlowCommand)]
 pub(super) struct SlowCommand {
     /// The node of a cluster.
@@ -235,4 +235,14 @@ pub(super) struct UnknownNames {
     #[schema(example = "session:*")]
     pub names: String,
     pub keys: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_of_the_api_names_every_holding() {
+        let listed: Vec<&str> = crate::holdings::names().into_iter().collect();
+        let pattern = format!("^({})$", listed.join("|"));
+        assert!(include_str!("model.rs").contains(&pattern), "the document of the API names {pattern}");
+    }
 }

@@ -29,7 +29,8 @@ pub(super) async fn get_persistence(
 
 /// List slow commands, newest first.
 ///
-/// Up to 128 entries of Redis's slow log, without arguments, which are the data of callers.
+/// Up to 256 entries of Redis's slow log, without arguments, which are the data of callers. The replica reads the log every 15
+/// seconds and remembers entries that have left it.
 #[utoipa::path(get, path = "/admin/redis/slowlog", tag = "inspect", operation_id = "list_slow_commands", params(RoleQuery),
     responses((status = 200, description = "The slow commands", body = Items<SlowCommand>)))]
 pub(super) async fn list_slow_commands(

@@ -9,16 +9,24 @@ use redis::{Cmd, Value, from_redis_value_ref as read};
 use tokio_util::sync::CancellationToken;
 
 use super::error::InspectError;
-use super::holdings::{Holding, OTHER, holding, names};
 use super::keys::InspectKeys;
 use super::model::{HotKey, HotKeys, LatencyEvent, RedisClients, RedisCommand, SlowCommand};
+use super::slow_log::SlowLog;
 use crate::clock::Clock;
+use crate::config::ConfigError;
 use crate::deps::Deps;
+use crate::holdings::{Holding, OTHER, Owners, names};
 use crate::lifecycle::Tasks;
-use crate::redis::{Effect, Redis, RedisRoles, Role, server_metrics};
+use crate::redis::{Effect, FaultKind, Redis, RedisFault, RedisRoles, Role, server_metrics};
 
-/// The most slow commands.
+/// The most slow commands that a server is asked for.
 const SLOW_COMMANDS: usize = 128;
+/// How many the background task asks for, and all of them only if so many are new: their arguments are long.
+const FIRST_SLOW_COMMANDS: usize = 16;
+/// How often it asks.
+const SLOW_LOG_INTERVAL: Duration = Duration::from_secs(15);
+/// The name of that task in `/health/ready`.
+pub(super) const SLOW_LOG_TASK: &str = "inspect.slow_log";
 /// The most commands that are named for clients with the same name.
 const LAST_COMMANDS: usize = 5;
 /// The most hot keys.
@@ -33,20 +41,31 @@ pub(super) struct InspectService {
     pub(super) roles: RedisRoles,
     /// Whether the service's user may not read the configuration of servers; it is not tried again.
     pub(super) is_config_denied: AtomicBool,
+    pub(super) slow_log: SlowLog,
     pub(super) keys: InspectKeys,
+    owners: Owners,
     pub(super) tasks: Tasks,
     pub(super) clock: Clock,
 }
 
 impl InspectService {
-    pub(super) fn new(deps: &Deps) -> Self {
-        Self {
+    /// # Errors
+    /// If the configuration is invalid.
+    pub(super) fn new(deps: &Deps) -> Result<Self, ConfigError> {
+        Ok(Self {
             keys: InspectKeys::new(deps.redis.state.keys()),
+            owners: Owners::new(&deps.config, deps.redis.state.keys().prefix())?,
             roles: deps.redis.clone(),
             is_config_denied: AtomicBool::default(),
+            slow_log: SlowLog::default(),
             tasks: deps.tasks.clone(),
             clock: deps.clock.clone(),
-        }
+        })
+    }
+
+    /// The holding of a complete key.
+    pub(super) fn holding(&self, key: &str) -> Holding {
+        self.owners.holding(key.as_bytes()).unwrap_or(OTHER)
     }
 
     pub(super) fn server(&self, role: Role) -> &Redis {
@@ -56,14 +75,49 @@ impl InspectService {
         }
     }
 
-    /// The newest slow commands.
+    /// The slow commands that the server has, and those that it had.
     ///
     /// # Errors
     /// [`InspectError::Redis`].
     pub(super) async fn slow_commands(&self, role: Role) -> Result<Vec<SlowCommand>, InspectError> {
         let redis = self.server(role);
-        let entries = self.entries(redis, redis::cmd("SLOWLOG").arg("GET").arg(SLOW_COMMANDS)).await?;
-        Ok(entries.into_iter().filter_map(|(node, entry)| slow_command(redis, node, &entry)).collect())
+        self.ask_slow_commands(redis, SLOW_COMMANDS).await?;
+        Ok(self.slow_log.list(&redis.store()))
+    }
+
+    /// Asks the server for its newest slow commands, and keeps them. Returns how many are new.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn ask_slow_commands(&self, redis: &Redis, count: usize) -> Result<usize, RedisFault> {
+        let entries = self.entries(redis, redis::cmd("SLOWLOG").arg("GET").arg(count)).await?;
+        let commands = entries.into_iter().filter_map(|(node, entry)| self.slow_command(redis, node, &entry));
+        Ok(self.slow_log.keep(&redis.store(), commands.collect()))
+    }
+
+    /// Keeps slow commands until the service stops, or until a server denies it.
+    pub(super) async fn keep_slow_commands(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SLOW_LOG_INTERVAL) => {}
+            }
+            let mut outcome = Ok(());
+            for redis in self.roles.distinct() {
+                let mut asked = self.ask_slow_commands(redis, FIRST_SLOW_COMMANDS).await;
+                if matches!(asked, Ok(new) if new >= FIRST_SLOW_COMMANDS) {
+                    asked = self.ask_slow_commands(redis, SLOW_COMMANDS).await;
+                }
+                match asked {
+                    // The server's log of denied commands should not fill up.
+                    Err(fault) if fault.kind == FaultKind::Denied => return,
+                    // The Redis role's own report says if Redis cannot be reached.
+                    Err(fault) if fault.kind != FaultKind::Unavailable => outcome = Err(fault.to_string()),
+                    _ => {}
+                }
+            }
+            self.tasks.report(SLOW_LOG_TASK, outcome);
+        }
     }
 
     /// The kinds of latency spikes that the server has seen.
@@ -166,13 +220,12 @@ impl InspectService {
             return Err(InspectError::UnknownHolding(known.into_iter().collect::<Vec<_>>().join(", ")));
         }
         let redis = self.server(role);
-        let prefix = redis.keys().prefix();
-        let is_wanted = |key: &str| only.is_none_or(|only| of_key(prefix, key).name == only);
+        let is_wanted = |key: &str| only.is_none_or(|only| self.holding(key).name == only);
         let now = self.clock.elapsed();
         redis.hot_keys().advance(now);
         let list = redis.hot_keys().list(now, limit, is_wanted);
         let item = |hot: crate::hot_keys::HotKey| HotKey {
-            holding: of_key(prefix, &hot.key).name,
+            holding: self.holding(&hot.key).name,
             key: hot.key,
             uses: hot.uses,
             error: hot.error,
@@ -199,8 +252,31 @@ impl InspectService {
         }
     }
 
+    fn slow_command(&self, redis: &Redis, node: Option<String>, entry: &Value) -> Option<SlowCommand> {
+        let Value::Array(members) = entry else { return None };
+        let number = |at: usize| read::<i64>(members.get(at)?).ok();
+        let arguments: Vec<Vec<u8>> = read(members.get(3)?).ok()?;
+        let argument = |at: usize| arguments.get(at).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let command = argument(0)?.to_ascii_uppercase();
+        let is_script = matches!(command.as_str(), "EVAL" | "EVALSHA");
+        let script = argument(1).filter(|_| command == "EVALSHA").and_then(|sha| redis.script_name(&sha));
+        let key = argument(if is_script { 3 } else { 1 });
+        let holding = key.map_or(OTHER, |key| self.holding(&key)).name;
+        let client = members.get(5).and_then(|name| read(name).ok()).unwrap_or_default();
+        Some(SlowCommand {
+            node,
+            id: number(0)?,
+            at: number(1)? * 1_000,
+            duration_us: number(2)?,
+            command,
+            script,
+            holding,
+            client,
+        })
+    }
+
     /// The members of a reply that is an array, or of one for each node.
-    async fn entries(&self, redis: &Redis, command: &Cmd) -> Result<Vec<(Option<String>, Value)>, InspectError> {
+    async fn entries(&self, redis: &Redis, command: &Cmd) -> Result<Vec<(Option<String>, Value)>, RedisFault> {
         let answer = redis.query(command, Effect::Read).await?;
         let of_node = |(node, answer): (Option<String>, Value)| {
             let entries = if let Value::Array(entries) = answer { entries } else { Vec::new() };
@@ -210,39 +286,10 @@ impl InspectService {
     }
 }
 
-/// The holding of a complete name.
-fn of_key(prefix: &str, key: &str) -> Holding {
-    key.strip_prefix(prefix).map_or(OTHER, holding)
-}
-
 /// A cluster replies with one answer for each node.
 fn by_node(answer: Value) -> Vec<(Option<String>, Value)> {
     match answer {
         Value::Map(answers) => answers.into_iter().map(|(node, answer)| (read::<String>(&node).ok(), answer)).collect(),
         answer => vec![(None, answer)],
     }
-}
-
-fn slow_command(redis: &Redis, node: Option<String>, entry: &Value) -> Option<SlowCommand> {
-    let Value::Array(members) = entry else { return None };
-    let number = |at: usize| read::<i64>(members.get(at)?).ok();
-    let arguments: Vec<Vec<u8>> = read(members.get(3)?).ok()?;
-    let argument = |at: usize| arguments.get(at).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let command = argument(0)?.to_ascii_uppercase();
-    let is_script = matches!(command.as_str(), "EVAL" | "EVALSHA");
-    let script = argument(1).filter(|_| command == "EVALSHA").and_then(|sha| redis.script_name(&sha));
-    let key = argument(if is_script { 3 } else { 1 });
-    let prefix = redis.keys().prefix();
-    let holding = key.map_or(OTHER, |key| of_key(prefix, &key)).name;
-    let client = members.get(5).and_then(|name| read(name).ok()).unwrap_or_default();
-    Some(SlowCommand {
-        node,
-        id: number(0)?,
-        at: number(1)? * 1_000,
-        duration_us: number(2)?,
-        command,
-        script,
-        holding,
-        client,
-    })
 }

@@ -39,15 +39,6 @@ pub struct Rotated {
     pub left: u64,
 }
 
-/// Why a rotation stopped early. It can be run again.
-#[derive(Debug, thiserror::Error)]
-pub enum RotationError {
-    #[error("a rotation needs a single server: the keys of a cluster cannot be listed over one connection")]
-    Cluster,
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisFault),
-}
-
 enum Step {
     Unchanged,
     Rotated,
@@ -72,11 +63,8 @@ impl Rotation {
     /// Moves every document of a collection with encrypted values, or only counts them. `report` receives the progress.
     ///
     /// # Errors
-    /// [`RotationError`]. Documents that were moved stay moved.
-    pub async fn run(&self, dry_run: bool, mut report: impl FnMut(&Rotated)) -> Result<Rotated, RotationError> {
-        if self.redis.is_cluster() {
-            return Err(RotationError::Cluster);
-        }
+    /// [`RedisFault`]. Documents that were moved stay moved.
+    pub async fn run(&self, dry_run: bool, mut report: impl FnMut(&Rotated)) -> Result<Rotated, RedisFault> {
         let backend = self.backend_record.backend().await?;
         let mut done = Rotated::default();
         let mut scan = PrefixScan::new(&self.redis, &self.keys.document_prefixes());

@@ -305,7 +305,8 @@ impl LockBackend {
         let fence = seen.iter().filter_map(|node| node.fence).max();
         let latest = seen.into_iter().filter(|node| node.holder.is_some()).max_by_key(|node| node.fence);
         Ok(Inspection {
-            waiters: queue.map(|queue| queue.waiters).unwrap_or_default(),
+            waiters: queue.as_ref().map(|queue| queue.waiters).unwrap_or_default(),
+            first_arrival: queue.ok().and_then(|queue| queue.first_arrival),
             fence,
             holder: latest.filter(|_| is_held).and_then(|node| node.holder),
         })

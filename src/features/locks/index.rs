@@ -20,6 +20,8 @@ const LIMIT: usize = 100_000;
 /// How often expired leases are removed, and counted. Listings are correct without it, so this only bounds the delay of
 /// the count.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often expired leases are looked for while no lock is held, as far as this replica knows.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// The most changes that may wait. Beyond it, locks are not listed.
 const BACKLOG: usize = 65_536;
 /// The most changes of one script call.
@@ -139,10 +141,16 @@ impl LockIndex {
         let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
         sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut is_idle = false;
         loop {
             let done = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = sweeps.tick() => self.sweep().await,
+                _ = sweeps.tick() => self.sweep(is_idle).await.map(|held| {
+                    is_idle = held == 0;
+                    if is_idle {
+                        sweeps.reset_after(IDLE_INTERVAL);
+                    }
+                }),
                 count = changes.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         return;
@@ -157,6 +165,9 @@ impl LockIndex {
                     }
                     let written = self.write(&batch).await;
                     batch.clear();
+                    if std::mem::take(&mut is_idle) {
+                        sweeps.reset_after(SWEEP_INTERVAL);
+                    }
                     written
                 }
             };
@@ -173,13 +184,17 @@ impl LockIndex {
         Ok(())
     }
 
-    async fn sweep(&self) -> Result<(), RedisFault> {
+    /// Removes expired leases. Returns how many are left. If there were none, it looks first whether there is an index.
+    async fn sweep(&self, was_idle: bool) -> Result<i64, RedisFault> {
+        if was_idle && !self.redis.query::<bool>(redis::cmd("EXISTS").arg(&self.key), Effect::Read).await? {
+            return Ok(0);
+        }
         loop {
             let (expired, held) = self.redis.call(sweep_index(&self.key, &self.clock, GRACE, SWEEP_BATCH)).await?;
             self.metrics.expired.inc_by(expired);
             self.metrics.held_now.set(held);
             if expired < SWEEP_BATCH {
-                return Ok(());
+                return Ok(held);
             }
         }
     }

@@ -68,7 +68,8 @@ impl LockMetrics {
             overlong: events.with_label_values(&["overlong"]),
             abandoned: events.with_label_values(&["abandoned"]),
             waits: waits.with_label_values::<&str>(&[]),
-            held_now: metrics.gauge("lock_held", "Locks that are held, at all replicas, as listed a second ago"),
+            held_now: metrics
+                .gauge("lock_held", "Locks that are held, at all replicas, as listed a few seconds ago at most"),
             waiting: metrics.gauge("lock_waiting", "Clients that wait for a lock at this replica"),
         }
     }

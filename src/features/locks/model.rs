@@ -277,6 +277,9 @@ pub(super) struct LockState {
     pub fencing_token: Option<u64>,
     /// How many clients wait in the queue.
     pub waiters: u64,
+    /// When the first of them joined the queue, Unix milliseconds; absent if none waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<UnixMillis>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

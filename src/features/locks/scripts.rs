@@ -111,13 +111,16 @@ pub(super) struct ForcedRelease {
     pub ends_us: Option<u64>,
 }
 
-/// The reply of `inspect.lua`: held, remaining time, waiters, fence, time of the grant, owner, metadata.
-type InspectReply = (u8, i64, u64, String, String, String, String);
+/// The reply of `inspect.lua`: held, remaining time, waiters, arrival of the first one, fence, time of the grant, owner,
+/// metadata.
+type InspectReply = (u8, i64, u64, String, String, String, String, String);
 
 /// The state of a lock in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Inspection {
     pub waiters: u64,
+    /// When the first of them joined the queue, Unix microseconds.
+    pub first_arrival: Option<u64>,
     /// The highest fencing token ever granted, while Redis remembers it.
     pub fence: Option<u64>,
     pub holder: Option<Holder>,
@@ -267,14 +270,19 @@ impl Leases {
     pub(super) fn inspect(&self, resource: &Resource) -> ScriptCall<InspectReply, Inspection> {
         let keys = self.keys(resource);
         INSPECT.read(&[&keys.lease, &keys.fence, &keys.holder, &keys.queue]).returns(
-            |(held, remaining, waiters, fence, acquired_at, owner, metadata)| {
+            |(held, remaining, waiters, arrival, fence, acquired_at, owner, metadata)| {
                 let holder = Holder {
                     remaining: remaining_time(remaining),
                     acquired_at: acquired_at.parse().ok(),
                     owner,
                     metadata,
                 };
-                Ok(Inspection { waiters, fence: fence.parse().ok(), holder: (held == 1).then_some(holder) })
+                Ok(Inspection {
+                    waiters,
+                    first_arrival: arrival.parse().ok(),
+                    fence: fence.parse().ok(),
+                    holder: (held == 1).then_some(holder),
+                })
             },
         )
     }

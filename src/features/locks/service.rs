@@ -176,7 +176,7 @@ impl LockService {
 }
 
 fn state(resource: Resource, inspection: Inspection) -> LockState {
-    let Inspection { waiters, fence, holder } = inspection;
+    let Inspection { waiters, first_arrival, fence, holder } = inspection;
     let mut state = LockState {
         resource,
         held: holder.is_some(),
@@ -186,6 +186,7 @@ fn state(resource: Resource, inspection: Inspection) -> LockState {
         remaining_ms: None,
         fencing_token: fence,
         waiters,
+        waiting_since: first_arrival.and_then(|micros| UnixMillis::try_from(micros / 1_000).ok()),
     };
     if let Some(holder) = holder {
         state.owner = Some(holder.owner).filter(|owner| !owner.is_empty());

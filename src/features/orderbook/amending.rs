@@ -67,7 +67,7 @@ impl OrderBookService {
     /// The result of `amend.lua`.
     pub(super) fn amended(&self, id: &Identifier, rules: &Rules, reply: &Reply) -> Result<Order, BookError> {
         match reply.status.as_str() {
-            "order" | "unknown" => Ok(order_of(id.as_str(), reply)?.show(rules, true)),
+            "order" | "unknown" => Ok(order_of(id.as_str(), reply)?.show(rules)),
             "ended" => Err(ended(&order_of(id.as_str(), reply)?, rules)),
             "version" => Err(BookError::Precondition),
             "filled" => {

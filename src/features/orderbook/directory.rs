@@ -21,7 +21,9 @@ impl OrderBookService {
         for symbol in symbols {
             add.arg(self.clock.now() / 1_000).arg(symbol.as_str());
         }
-        self.redis.query(&add, Effect::Write).await
+        self.redis.query::<()>(&add, Effect::Write).await?;
+        self.listed.notify_one();
+        Ok(())
     }
 
     pub(super) async fn unlist(&self, symbol: &Symbol) -> Result<(), RedisFault> {

@@ -17,8 +17,8 @@ impl OrderBookService {
     /// Applies fills, all or none. Trades that were reported before are not applied again.
     ///
     /// # Errors
-    /// [`BookError::FillRefused`], naming the fill and the rule; [`BookError::FenceRequired`]; [`BookError::ArchiveBehind`]; after a fault with an unknown
-    /// outcome, report the same fills again.
+    /// [`BookError::FillRefused`], naming the fill and the rule; [`BookError::FenceRequired`]; [`BookError::ArchiveBehind`];
+    /// after a fault with an unknown outcome, report the same fills again.
     pub(super) async fn fill(
         &self,
         symbol: &Symbol,

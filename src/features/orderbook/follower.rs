@@ -30,8 +30,11 @@ const TURN: Duration = Duration::from_secs(3);
 const BEST_INTERVAL: Duration = Duration::from_millis(100);
 /// The lag of a book, milliseconds, from which on operators are alerted.
 const MAX_LAG: i64 = 5_000;
-/// How often the leader reports progress, another replica tries to take the turn, expired orders are ended and the list of books is read.
+/// How often the leader reports progress, ends expired orders and reads the list of books, and another replica tries to take
+/// the turn.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a replica looks for books while there are none. It learns at once of those that it creates itself.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the platform's metadata of an idle book is renewed; its keys live 5 minutes.
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 const METADATA_TTL_MS: u64 = 300_000;
@@ -50,6 +53,8 @@ pub(super) struct Follower {
     name: String,
     /// The turn, if this replica leads.
     turn: Option<Turn>,
+    /// Whether there are books, as far as this replica knows.
+    has_books: bool,
     followed: BTreeMap<Symbol, Followed>,
 }
 
@@ -77,7 +82,7 @@ impl Followed {
 
 impl Follower {
     pub(super) fn new(books: Arc<OrderBookService>, events: Events) -> Self {
-        Self { books, events, name: random::unique_text(), turn: None, followed: BTreeMap::new() }
+        Self { books, events, name: random::unique_text(), turn: None, followed: BTreeMap::new(), has_books: true }
     }
 
     /// Follows the books while this replica leads, until `stop`; runs as a background task.
@@ -88,9 +93,11 @@ impl Follower {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = self.books.listed.notified(), if !self.has_books => swept = None,
                 _ = ticks.tick() => {}
             }
-            let is_due = swept.is_none_or(|last| last.elapsed() >= SWEEP_INTERVAL);
+            let pause = if self.has_books { SWEEP_INTERVAL } else { IDLE_INTERVAL };
+            let is_due = swept.is_none_or(|last| last.elapsed() >= pause);
             if is_due {
                 swept = Some(Instant::now());
                 self.turn = self.lead().await;
@@ -115,8 +122,9 @@ impl Follower {
     }
 
     /// Takes or keeps the turn. Without books, nothing is written to Redis.
-    async fn lead(&self) -> Option<Turn> {
-        if self.books.symbols().await.is_ok_and(|symbols| symbols.is_empty()) {
+    async fn lead(&mut self) -> Option<Turn> {
+        self.has_books = self.books.symbols().await.map_or(true, |symbols| !symbols.is_empty());
+        if !self.has_books {
             return None;
         }
         let key = super::keys::follower(self.books.redis.keys());

@@ -36,9 +36,10 @@ impl OrderBookService {
         if owner.is_none() && query.side.is_none() {
             return Err(BookError::invalid("/side", "is missing, as is owner"));
         }
-        let (score, sequence) = match query.cursor.as_deref().map(|cursor| cursor.split_once('.')) {
-            Some(Some(parts)) => parts,
-            Some(None) => return Err(BookError::invalid("/cursor", "must be the next_cursor of a page")),
+        let (score, sequence) = match query.cursor.as_deref() {
+            Some(cursor) => {
+                position(cursor).ok_or_else(|| BookError::invalid("/cursor", "must be the next_cursor of a page"))?
+            }
             None => ("", ""),
         };
         let side = query.side.map(Side::letter).unwrap_or_default();
@@ -66,8 +67,16 @@ impl OrderBookService {
             let (id, record) = line.split_once(' ')?;
             OrderRecord::parse(id, record)
         });
-        let items = records.map(|record| record.show(&rules, true)).collect();
+        let items = records.map(|record| record.show(&rules)).collect();
         let next_cursor = (!reply.word(1).is_empty()).then(|| format!("{}.{}", reply.word(0), reply.word(1)));
         Ok(Page { items, next_cursor })
     }
+}
+
+/// The score and the sequence in a cursor. Other text must not reach the script, which fails after it has ended expired orders.
+fn position(cursor: &str) -> Option<(&str, &str)> {
+    let (score, sequence) = cursor.split_once('.')?;
+    score.parse::<i64>().ok()?;
+    sequence.parse::<u64>().ok()?;
+    Some((score, sequence))
 }

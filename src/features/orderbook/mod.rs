@@ -5,7 +5,8 @@
 //! - `model.rs`, `identifier.rs`: requests and responses; `routes/`: the HTTP operations; `actor.rs`: for whom a caller acts.
 //! - `service.rs`: how every operation calls the scripts of a book. `placing.rs`: place, read, cancel. `amending.rs`: amend, and
 //!   cancel the orders of an owner. `batch.rs`. `listing.rs`: pages of orders. `filling.rs`: fills of the matching engine.
-//!   `snapshots.rs`: snapshots of levels and of orders. `state.rs`, `views.rs`: the best levels. `deltas.rs`: what changes, with long polling.
+//!   `snapshots.rs`: snapshots of levels and of orders. `state.rs`, `views.rs`: the best levels. `deltas.rs`: changes, with
+//!   long polling.
 //! - `rules.rs`: how the numbers of a book are read and printed. `record.rs`: orders as Redis keeps them. `checksum.rs`.
 //! - `directory.rs`: the list of books. `follower.rs`: ends expired orders and publishes changes, as `messages.rs` words them.
 //! - `scripts.rs`, `keys.rs`, `config.rs`, `error.rs`, `metrics.rs`.
@@ -14,7 +15,7 @@
 //!
 //! Decisions:
 //! - A price is a whole number of ticks and the score of a sorted set; a quantity is 30 digits of text, which scripts add in
-//!   two halves. No number passes through floating point.
+//!   two halves if a double would not be exact. No digit is lost.
 //! - All keys of a book share a slot, so each operation is one script, which checks everything before its first write.
 //! - Every script first ends expired orders. A view that finds more than it can end in one call is read again, so that no
 //!   client sees an expired order, even if no sweeper runs.

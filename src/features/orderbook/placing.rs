@@ -83,7 +83,7 @@ impl OrderBookService {
         let owner = word(order.owner.as_str());
         let rest = rest(request.client_order_id.as_ref(), request.epoch_number, request.metadata.as_ref());
         let side = request.side.letter();
-        let content = format!("{side} {ticks} {quantity} {owner} {:?} {rest}", request.expires_at);
+        let request_text = format!("{side} {ticks} {quantity} {owner} {:?} {rest}", request.expires_at);
         Ok(Placement {
             id: order.id.as_str(),
             side,
@@ -94,8 +94,7 @@ impl OrderBookService {
             expires_at: request.expires_at,
             default_life: self.config.order_life.as_millis(),
             longest_life: self.config.max_order_life.as_millis(),
-            digest: format!("{:016x}", xxh3_64(content.as_bytes())),
-            rest,
+            content: format!("{:016x} {rest}", xxh3_64(request_text.as_bytes())),
             max_orders: self.config.max_orders,
             max_own: self.config.max_orders_per_owner,
         })
@@ -105,7 +104,7 @@ impl OrderBookService {
     pub(super) fn placed(&self, id: &Identifier, rules: &Rules, reply: &Reply) -> Result<PlacedOrder, BookError> {
         match reply.status.as_str() {
             status @ ("placed" | "replayed") => {
-                let order = order_of(id.as_str(), reply)?.show(rules, true);
+                let order = order_of(id.as_str(), reply)?.show(rules);
                 Ok(PlacedOrder { order, replayed: status == "replayed" })
             }
             "reused" => Err(BookError::OrderIdReused { id: id.to_string() }),
@@ -176,7 +175,7 @@ impl OrderBookService {
 pub(super) fn cancelled(id: &str, rules: &Rules, reply: &Reply) -> Result<Order, BookError> {
     let record = order_of(id, reply)?;
     match record.status() {
-        OrderStatus::Cancelled => Ok(record.show(rules, true)),
+        OrderStatus::Cancelled => Ok(record.show(rules)),
         _ => Err(ended(&record, rules)),
     }
 }

@@ -110,9 +110,8 @@ impl OrderRecord {
         u128::from(self.sequence) << 64 | u128::from(self.revision)
     }
 
-    /// The order as clients see it; its owner, client id and metadata only if it is `theirs`.
-    pub(super) fn show(self, rules: &Rules, theirs: bool) -> Order {
-        let private = |text: &str| (theirs && !text.is_empty()).then(|| text.to_owned());
+    /// The order as its owner and the matching engine see it.
+    pub(super) fn show(self, rules: &Rules) -> Order {
         Order {
             status: self.status(),
             side: self.side,
@@ -125,10 +124,10 @@ impl OrderRecord {
             created_at: self.created_at,
             expires_at: self.expires_at,
             ended_at: (self.end != OrderEnd::Live).then_some(self.ended_at),
-            owner: private(&self.owner),
-            client_order_id: private(&self.client_order_id),
+            owner: self.owner,
+            client_order_id: Some(self.client_order_id).filter(|id| !id.is_empty()),
             epoch_number: self.epoch_number.parse().ok(),
-            metadata: if theirs { ObjectText::stored(&self.metadata) } else { None },
+            metadata: ObjectText::stored(&self.metadata),
             order_id: self.id,
         }
     }

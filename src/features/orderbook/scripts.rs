@@ -120,8 +120,8 @@ pub(super) struct Placement<'a> {
     /// Lives in milliseconds.
     pub default_life: u64,
     pub longest_life: u64,
-    pub digest: String,
-    pub rest: String,
+    /// The digest of the request and [`super::record::rest`].
+    pub content: String,
     pub max_orders: usize,
     pub max_own: usize,
 }
@@ -144,8 +144,7 @@ pub(super) fn place(target: &Target<'_>, order: Placement<'_>) -> BookCall {
         .arg(expiry)
         .arg(order.default_life)
         .arg(order.longest_life)
-        .arg(order.digest)
-        .arg(order.rest)
+        .arg(order.content)
         .arg(order.max_orders)
         .arg(order.max_own)
         .returns(reply)
@@ -313,7 +312,7 @@ pub(super) fn replace_orders(target: &Target<'_>, part: SnapshotPart<'_>, orders
         // From 1, as in Lua.
         let owner = owners.partition_point(|key| **key < order.owner_key) + 1;
         let call = call.arg(order.id).arg(order.side).arg(order.ticks).arg(thirty_digits(order.quantity));
-        call.arg(&order.owner).arg(owner).arg(order.expiry()).arg(&order.digest).arg(&order.rest)
+        call.arg(&order.owner).arg(owner).arg(order.expiry()).arg(&order.content)
     });
     call.returns(reply)
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::config::OrderBookConfig;
 use super::error::BookError;
 use super::keys::{self, BookKeys};
@@ -35,6 +37,8 @@ pub(super) struct OrderBookService {
     pub views: SharedViews,
     pub movements: Arc<Movements>,
     pub tapes: Listing,
+    /// Tells the follower that this replica has listed a book.
+    pub listed: Notify,
     pub phase: Phase,
     pub tasks: Tasks,
     /// The most bytes of a JSON snapshot, and the longest pause in a streamed one.
@@ -67,7 +71,8 @@ impl OrderBookService {
             metrics: BookMetrics::new(&deps.metrics),
             views: SharedViews::default(),
             movements,
-            tapes: Listing::new(&deps.redis.state, &deps.clock),
+            tapes: deps.tapes.clone(),
+            listed: Notify::new(),
             phase: deps.phase.clone(),
             tasks: deps.tasks.clone(),
             body_limit: http.body_limit.as_usize(),

@@ -249,20 +249,21 @@ impl PubSubService {
         limit: usize,
     ) -> Result<HistoryReply, PubSubError> {
         let offset = since.as_ref().map(|since| since.offset);
-        let history = self.events.history(channel, HistoryRange { order, offset, limit: limit + 1 }).await?;
+        let mut history = self.events.history(channel, HistoryRange { order, offset, limit: limit + 1 }).await?;
         let mut recovered = None;
-        let mut messages = history.messages;
         if let Some(since) = &since {
             let is_same = *since.epoch == *history.epoch;
             let reaches = since.offset <= history.offset && history.first.is_none_or(|first| first <= since.offset + 1);
             let is_whole = is_same && reaches && (history.first.is_some() || since.offset == history.offset);
             recovered = (order == HistoryOrder::Asc).then_some(is_whole);
             if !is_same {
-                // Offsets of another epoch say nothing about these messages.
+                // Offsets of another epoch say nothing about these messages. The position is taken from this read as well: it may
+                // already have further messages.
                 let range = HistoryRange { order, offset: None, limit: limit + 1 };
-                messages = self.events.history(channel, range).await?.messages;
+                history = self.events.history(channel, range).await?;
             }
         }
+        let mut messages = history.messages;
         let has_more = messages.len() > limit;
         messages.truncate(limit);
         let items: Vec<_> = messages.into_iter().filter_map(|text| RawValue::from_string(text).ok()).collect();

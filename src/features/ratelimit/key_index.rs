@@ -30,6 +30,8 @@ const BATCH_DELAY: Duration = Duration::from_millis(5);
 const STEP: usize = 500;
 /// Time between two sweeps. Expired keys cost only memory, so nothing depends on removing them sooner.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two sweeps while no limiter has keys, as far as this replica knows.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// The most steps of one sweep.
 const MAX_STEPS_PER_SWEEP: usize = 50;
 /// TTL of an index, milliseconds, which every addition and every sweep resets: a week.
@@ -56,6 +58,8 @@ pub(super) struct KeyIndexWorker {
     /// The position of the limiter that the next sweep continues with, and the last key that was swept.
     limiter: usize,
     after: Option<LimitKey>,
+    /// How many sweeps in a row have found no keys.
+    empty: usize,
 }
 
 impl KeyIndex {
@@ -63,7 +67,7 @@ impl KeyIndex {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let index = Self { redis: redis.clone(), limiters: Arc::clone(limiters), queue: sender };
         let tasks = tasks.clone();
-        let worker = KeyIndexWorker { index: index.clone(), queue: receiver, tasks, limiter: 0, after: None };
+        let worker = KeyIndexWorker { index: index.clone(), queue: receiver, tasks, limiter: 0, after: None, empty: 0 };
         (index, worker)
     }
 
@@ -128,9 +132,12 @@ impl KeyIndex {
     }
 
     /// Removes the keys without a state from the part of an index after the key `after`, which becomes the last key of the
-    /// part, or `None` at the end. Returns whether the next part is likely to contain many such keys.
-    async fn sweep(&self, limiter: &Limiter, after: &mut Option<LimitKey>) -> Result<bool, RedisFault> {
+    /// part, or `None` at the end.
+    async fn sweep(&self, limiter: &Limiter, after: &mut Option<LimitKey>) -> Result<Swept, RedisFault> {
         let mut keys = self.range(limiter, "", after.take().as_ref()).await?;
+        if keys.is_empty() {
+            return Ok(Swept::Nothing);
+        }
         let expired = self.without_state(limiter, &keys).await?;
         self.remove(limiter, &expired).await?;
         if expired.len() < keys.len() {
@@ -142,7 +149,7 @@ impl KeyIndex {
         let has_more = keys.len() == STEP;
         *after = keys.pop().filter(|_| has_more);
         // Redis's active expiry applies the same rule: where many keys had expired, more are likely.
-        Ok(has_more && expired.len() > STEP / 4)
+        Ok(if has_more && expired.len() > STEP / 4 { Swept::Many } else { Swept::Some })
     }
 
     /// The next keys of an index, in the order of their bytes.
@@ -199,6 +206,15 @@ impl KeyIndex {
     }
 }
 
+/// What a sweep found in a part of an index.
+enum Swept {
+    /// The part has no keys.
+    Nothing,
+    Some,
+    /// Many keys without a state: the next part is likely to have as many.
+    Many,
+}
+
 /// The fault of a change of several steps; `any_done` says whether an earlier step was applied.
 fn partly_applied(mut fault: RedisFault, any_done: bool) -> RedisFault {
     if any_done {
@@ -222,15 +238,25 @@ impl KeyIndexWorker {
         loop {
             let done = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = sweeps.tick() => match self.insert(&mut batch).await {
-                    Ok(()) => self.sweep().await,
-                    failed => failed,
-                },
+                _ = sweeps.tick() => {
+                    let swept = match self.insert(&mut batch).await {
+                        Ok(()) => self.sweep().await,
+                        failed => failed,
+                    };
+                    if self.is_idle() {
+                        sweeps.reset_after(IDLE_INTERVAL);
+                    }
+                    swept
+                }
                 // A batch that could not be added waits for the next tick; later keys wait in the queue.
                 _ = self.queue.recv_many(&mut batch, BATCH), if batch.is_empty() => {
                     tokio::time::sleep(BATCH_DELAY).await;
                     while batch.len() < BATCH && let Ok(key) = self.queue.try_recv() {
                         batch.push(key);
+                    }
+                    if self.is_idle() {
+                        self.empty = 0;
+                        sweeps.reset_after(SWEEP_INTERVAL);
                     }
                     self.insert(&mut batch).await
                 }
@@ -239,6 +265,11 @@ impl KeyIndexWorker {
             let report = done.or_else(|fault| if fault.kind == FaultKind::Unavailable { Ok(()) } else { Err(fault) });
             self.tasks.report("ratelimit.index", report.map_err(|fault| fault.to_string()));
         }
+    }
+
+    /// Whether no limiter has keys.
+    fn is_idle(&self) -> bool {
+        self.empty >= self.index.limiters.load().iter().count()
     }
 
     /// Adds a batch and empties it. If Redis is unavailable the batch stays: adding a key twice is harmless.
@@ -270,8 +301,16 @@ impl KeyIndexWorker {
             if self.after.is_none() {
                 self.limiter = (self.limiter + 1) % count;
             }
-            if !swept? {
-                break;
+            match swept? {
+                Swept::Nothing => {
+                    self.empty += 1;
+                    break;
+                }
+                Swept::Some => {
+                    self.empty = 0;
+                    break;
+                }
+                Swept::Many => self.empty = 0,
             }
         }
         Ok(())

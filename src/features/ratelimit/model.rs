@@ -246,6 +246,9 @@ pub(super) const MAX_PAGE: usize = 1_000;
 /// Decisions of the limiters at this replica since it started.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LimitStats {
+    /// The name of this replica: that of its machine, and its port.
+    #[schema(example = "redis-api-1:4040")]
+    pub replica: String,
     /// Time at which this replica started to count, Unix milliseconds.
     pub since: UnixMillis,
     pub limiters: Vec<LimiterStats>,

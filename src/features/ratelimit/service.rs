@@ -38,6 +38,7 @@ pub(super) struct LimitService {
     pub probe: Arc<RedisProbe>,
     pub metrics: LimitMetrics,
     pub open_timeout: Duration,
+    replica: Arc<str>,
     since: UnixMillis,
 }
 
@@ -60,6 +61,7 @@ impl LimitService {
         Ok(Self {
             local: LocalLimits::new(config.local_keys, config.instances, &clock),
             open_timeout: config.open_timeout.duration(),
+            replica: Arc::clone(&deps.replica),
             since: clock.now(),
             redis,
             clock,
@@ -90,7 +92,8 @@ impl LimitService {
     }
 
     pub(super) fn stats(&self) -> LimitStats {
-        LimitStats { since: self.since, limiters: self.limiters.load().iter().map(|limiter| limiter.stats()).collect() }
+        let limiters = self.limiters.load().iter().map(|limiter| limiter.stats()).collect();
+        LimitStats { replica: self.replica.to_string(), since: self.since, limiters }
     }
 
     /// Applies the limiters of each reloaded configuration until `stop`. Other settings need a restart.

@@ -46,8 +46,7 @@ impl StreamKeys {
 /// The keys of one group: due, held, info, dead.
 pub(super) fn group_keys(space: &KeySpace, stream: &StreamName, group: &ShortName) -> [Key; 4] {
     let base = space.key(stream);
-    ["streams:due", "streams:held", "streams:info", "streams:dead"]
-        .map(|kind| space.named(&format!("{}:{group}", base.sibling(kind).as_str())))
+    ["streams:due", "streams:held", "streams:info", "streams:dead"].map(|kind| base.part(kind, group))
 }
 
 /// The list of streams.

@@ -19,6 +19,20 @@ pub struct Tombstones {
     pub signed: Signed,
 }
 
+impl Tombstones {
+    /// Signs these tombstones.
+    pub fn signed(erased: BTreeMap<String, i64>, ring: &KeyRing) -> Self {
+        let signed = ring.sign(&text(&erased));
+        Self { erased, signed }
+    }
+
+    /// # Errors
+    /// [`TombstoneError::NotSigned`].
+    pub fn check(&self, ring: &KeyRing) -> Result<(), TombstoneError> {
+        if ring.verify(&text(&self.erased), &self.signed) { Ok(()) } else { Err(TombstoneError::NotSigned) }
+    }
+}
+
 /// Why tombstones cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum TombstoneError {
@@ -35,8 +49,16 @@ pub enum TombstoneError {
 pub async fn tombstones(redis: &Redis, ring: &KeyRing) -> Result<Tombstones, RedisFault> {
     let keys = ErasureKeys::new(redis.keys());
     let erased: BTreeMap<String, i64> = redis.query(redis::cmd("HGETALL").arg(&keys.tombstones), Effect::Read).await?;
-    let signed = ring.sign(&text(&erased));
-    Ok(Tombstones { erased, signed })
+    Ok(Tombstones::signed(erased, ring))
+}
+
+/// How many tombstones are in Redis.
+///
+/// # Errors
+/// [`RedisFault`].
+pub async fn count_tombstones(redis: &Redis) -> Result<u64, RedisFault> {
+    let keys = ErasureKeys::new(redis.keys());
+    redis.query(redis::cmd("HLEN").arg(&keys.tombstones), Effect::Read).await
 }
 
 /// Erases again what a restored backup has brought back: the persons in `kept`, a copy beside the backups, and those whose
@@ -46,11 +68,9 @@ pub async fn tombstones(redis: &Redis, ring: &KeyRing) -> Result<Tombstones, Red
 /// [`TombstoneError`]; then the restored data must not be served.
 pub async fn apply_tombstones(redis: &Redis, ring: &KeyRing, kept: Option<&Tombstones>) -> Result<u64, TombstoneError> {
     let keys = ErasureKeys::new(redis.keys());
-    if let Some(Tombstones { erased, signed }) = kept {
-        if !ring.verify(&text(erased), signed) {
-            return Err(TombstoneError::NotSigned);
-        }
-        for (name, at) in erased {
+    if let Some(kept) = kept {
+        kept.check(ring)?;
+        for (name, at) in &kept.erased {
             let command = redis::cmd("HSETNX").arg(&keys.tombstones).arg(name).arg(at).take();
             redis.query::<i64>(&command, Effect::Write).await?;
         }

@@ -9,15 +9,12 @@ problems! { PROBLEMS:
         "POST /admin/subjects/{id}/erase returns the id of an erasure.";
     SUBJECTS_NEED_KEY = "subjects-need-key", CONFLICT, "Erasures need the key of the audit log",
         "Receipts are signed, and persons remembered, with the key in audit.key_file. Set it first.";
-    SUBJECTS_CLUSTER = "subjects-cluster", CONFLICT, "The keys are spread over a cluster",
-        "The walk over all keys needs a single server or Sentinel.";
 }
 
 /// The problems of an export, in addition to those of every read.
-pub(super) static EXPORT: &[&ProblemKind] = &[&INVALID_BODY, &INVALID_PATH, &INVALID_QUERY, &SUBJECTS_CLUSTER];
+pub(super) static EXPORT: &[&ProblemKind] = &[&INVALID_BODY, &INVALID_PATH, &INVALID_QUERY];
 /// The problems of an erasure, in addition to those of every write.
-pub(super) static ERASE: &[&ProblemKind] =
-    &[&INVALID_BODY, &INVALID_PATH, &INVALID_QUERY, &SUBJECTS_CLUSTER, &SUBJECTS_NEED_KEY];
+pub(super) static ERASE: &[&ProblemKind] = &[&INVALID_BODY, &INVALID_PATH, &INVALID_QUERY, &SUBJECTS_NEED_KEY];
 /// The problems of reading an erasure, in addition to those of every read.
 pub(super) static READ: &[&ProblemKind] = &[&ERASURE_NOT_FOUND, &INVALID_QUERY];
 
@@ -31,8 +28,6 @@ pub enum SubjectError {
     NotFound,
     #[error("audit.key_file is not set")]
     NoKey,
-    #[error("the server is a cluster")]
-    Cluster,
     #[error("no random number is available")]
     NoRandomness(#[from] getrandom::Error),
     #[error("Redis could not be reached")]
@@ -47,7 +42,6 @@ impl From<SubjectError> for Problem {
             SubjectError::InvalidId(rule) => Self::path_segment("id", rule),
             SubjectError::NotFound => known(&ERASURE_NOT_FOUND),
             SubjectError::NoKey => known(&SUBJECTS_NEED_KEY),
-            SubjectError::Cluster => known(&SUBJECTS_CLUSTER),
             SubjectError::NoRandomness(_) => known(&crate::http::problem::INTERNAL),
             SubjectError::Redis(fault) => Self::from(fault.clone()),
         }

@@ -36,7 +36,7 @@ pub(super) async fn export_subject(
     NoQuery: NoQuery,
     Json(request): Json<ExportRequest>,
 ) -> Result<Response, Problem> {
-    let ids = routes.subjects.ids(&path.id, &request.aliases)?;
+    let ids = SubjectService::ids(&path.id, &request.aliases)?;
     // Without Redis, this fails before the response begins.
     let matcher = routes.subjects.matcher(&ids).await?;
     let (pieces, work) = routes.subjects.export(matcher);

@@ -47,6 +47,7 @@ const fn rule(start: &'static str, capability: &'static str, named: Named, conte
 const RULES: &[Rule] = &[
     rule("alerts:", "alerts", Named::Ignore, Content::Remove),
     rule("audit:", "audit", Named::Ignore, Content::Keep("the audit log names administrators and pseudonyms")),
+    rule("backup:", "backup", Named::Ignore, Content::Ignore),
     rule("cache:{index}", "cache", Named::Ignore, Content::Remove),
     rule("cache:", "cache", Named::Erase, Content::Remove),
     rule("custody:", "custody", Named::Ignore, Content::Ignore),

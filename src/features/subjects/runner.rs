@@ -16,8 +16,8 @@ use crate::redis::RedisFault;
 
 pub(super) const NAME: &str = "subjects.erasure";
 
-/// How often a replica looks for erasures.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often a replica looks for erasures of others. It learns at once of those that are requested from it.
+const LOOK: Duration = Duration::from_secs(15);
 /// A replica that has reported no progress for so long has ended, milliseconds.
 const GONE: u64 = 30_000;
 /// How often a replica that works reports progress.
@@ -26,7 +26,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// What is not in Redis, or leaves by itself.
 const REMAINS: &[&str] = &[
     "Samples of hosts that wait in a spool contain no persons; they leave within minutes.",
-    "Backups made before the erasure contain the data until they are deleted. A restore erases it again.",
+    "Backups made before the erasure contain the data. A restore erases it again, and none but the newest is kept longer than \
+     erasure.tombstone_life.",
     "Logs of the service name callers; delete them as your policy for logs says.",
 ];
 

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::matcher::Matcher;
 use super::rules::{CACHED, Content, Named, Rule, rule_of};
-use crate::redis::{Effect, Redis, RedisFault};
+use crate::holdings::own_name;
+use crate::redis::{Effect, KeyScan, Redis, RedisFault};
 
 /// Keys that one SCAN looks at.
 const STEP: usize = 200;
@@ -60,14 +61,14 @@ pub(super) struct Sweep<'a> {
     redis: &'a Redis,
     matcher: &'a Matcher,
     mode: Mode,
-    /// `None` after the last step.
-    cursor: Option<u64>,
+    scan: KeyScan<'a>,
+    has_begun: bool,
     pub found: Found,
 }
 
 impl<'a> Sweep<'a> {
     pub(super) fn new(redis: &'a Redis, matcher: &'a Matcher, mode: Mode) -> Self {
-        Self { redis, matcher, mode, cursor: Some(0), found: Found::new() }
+        Self { redis, matcher, mode, scan: KeyScan::new(redis, STEP), has_begun: false, found: Found::new() }
     }
 
     /// Walks over all keys.
@@ -84,17 +85,15 @@ impl<'a> Sweep<'a> {
     /// # Errors
     /// [`RedisFault`].
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Match>>, RedisFault> {
-        let Some(cursor) = self.cursor else { return Ok(None) };
-        if cursor != 0 {
+        if std::mem::replace(&mut self.has_begun, true) && !self.scan.is_over() {
             tokio::time::sleep(PACE).await;
         }
+        let Some(names) = self.scan.next().await? else { return Ok(None) };
         let prefix = self.redis.keys().prefix().to_owned();
-        let scan = redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(STEP).take();
-        let (next, names): (u64, Vec<Vec<u8>>) = self.redis.query(&scan, Effect::Read).await?;
         // All names of the service are text.
         let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
         let ours: Vec<(String, String)> =
-            names.filter_map(|key| own_name(&key, &prefix).map(|name| (key, name))).collect();
+            names.filter_map(|key| own_name(&prefix, &key).map(|name| (key, name))).collect();
         let types: Vec<redis::Cmd> = ours.iter().map(|(key, _)| redis::cmd("TYPE").arg(key).take()).collect();
         let kinds = self.redis.query_all(&types, Effect::Read).await?;
         let mut matches = Vec::new();
@@ -102,7 +101,6 @@ impl<'a> Sweep<'a> {
             let Value::SimpleString(kind) = kind? else { continue };
             matches.extend(self.visit(key, &name, kind).await?);
         }
-        self.cursor = Some(next).filter(|next| *next != 0);
         Ok(Some(matches))
     }
 
@@ -288,15 +286,6 @@ impl Counts {
         self.kept += count;
         self.reason = Some(reason.to_owned());
     }
-}
-
-/// The name of a key without the configured prefix, which a companion has inside its braces; `None` for the keys of others.
-fn own_name(key: &str, prefix: &str) -> Option<String> {
-    if let Some(name) = key.strip_prefix(prefix) {
-        return Some(name.to_owned());
-    }
-    let inside = format!("{{{prefix}");
-    key.contains(&inside).then(|| key.replacen(&inside, "{", 1))
 }
 
 /// Adds the series whose labels contain an id.

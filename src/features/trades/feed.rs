@@ -25,6 +25,9 @@ const NAME: &str = "trades.fold";
 /// How often a replica folds all tapes.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// How often a replica looks for tapes while there are none. It learns at once of those that it begins itself.
+const IDLE_ROUND: Duration = Duration::from_secs(10);
+
 /// Tapes without a trade for so long have been folded, milliseconds. Symbols are listed once an hour.
 const QUIET: i64 = 48 * 3_600_000;
 
@@ -39,31 +42,34 @@ const STEP: usize = 1_000;
 
 /// Runs rounds from the start of the service until it stops. Without `feed`, no series is fed.
 pub(super) async fn run(trades: Arc<TradeService>, feed: Option<SeriesFeed>, reports: Tasks, stop: CancellationToken) {
+    let mut pause = ROUND;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(ROUND) => {}
+            () = trades.listing.added() => {}
+            () = tokio::time::sleep(pause) => {}
         }
         let done = trades.round(feed.as_ref(), &stop).await;
-        reports.report(NAME, done.map_err(|error| error.to_string()));
+        pause = if matches!(done, Ok(false)) { IDLE_ROUND } else { ROUND };
+        reports.report(NAME, done.map(|_| ()).map_err(|error| error.to_string()));
     }
 }
 
 impl TradeService {
-    /// Folds all tapes, if it is this replica's turn.
-    async fn round(&self, feed: Option<&SeriesFeed>, stop: &CancellationToken) -> Result<(), TradeError> {
+    /// Folds all tapes, if it is this replica's turn. Returns whether there are any.
+    async fn round(&self, feed: Option<&SeriesFeed>, stop: &CancellationToken) -> Result<bool, TradeError> {
         let symbols = self.listing.symbols(self.clock.now() - QUIET, SYMBOLS).await?;
         if symbols.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         // Less than a round, so that a turn is not missed by a moment.
         let interval = u64::try_from(ROUND.as_millis()).unwrap_or(u64::MAX) * 9 / 10;
         if !self.redis.take_turn(&self.candles.keys.turn(), interval, &self.clock).await? {
-            return Ok(());
+            return Ok(true);
         }
         for symbol in &symbols {
             if stop.is_cancelled() {
-                return Ok(());
+                return Ok(true);
             }
             self.fold(symbol).await?;
             self.publish(symbol).await?;
@@ -71,7 +77,7 @@ impl TradeService {
                 while self.feed(symbol, &symbols, feed).await? {}
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Feeds the next trades of a symbol to the series. Returns whether there may be more.

@@ -45,7 +45,7 @@ impl TradeService {
         let redis = deps.redis.state.clone();
         let candles = CandleStore { keys: TradeKeys::new(redis.keys()), redis: redis.clone(), zone };
         Self {
-            listing: Listing::new(&redis, &deps.clock),
+            listing: deps.tapes.clone(),
             redis,
             events: deps.events.clone(),
             candles,

@@ -12,7 +12,8 @@
 //! - The page is a client of the API like any other, with the caller's own credential. It has no data of its own but the
 //!   live numbers.
 //! - A frame is made and serialised once for all viewers. A viewer that reads too slowly is disconnected, and receives all
-//!   frames again when it returns.
+//!   frames again when it returns. A stream ends after ten minutes: it is short enough to fit into the buffers of a kernel
+//!   whose client does not read, and viewers spread over the replicas again.
 //! - The files need no credential, because they contain nothing but the page.
 
 mod frame;
@@ -39,9 +40,8 @@ pub static FEATURE: Feature = Feature {
     section: None,
 };
 
-#[expect(clippy::unnecessary_wraps, reason = "the form of every feature's mount")]
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let live = Arc::new(Live::new(deps));
+    let live = Arc::new(Live::new(deps)?);
     let frames = Arc::clone(&live);
     deps.tasks.plan("ui.frames", |stop| live::run(frames, stop));
     Ok(OpenApiRouter::new().routes(routes!(routes::stream_live_numbers)).with_state(live))

@@ -21,7 +21,6 @@ use super::sources::{Source, literal};
 use super::store::{Polled, Store, StoredRequest, StoredState};
 use crate::cached::{Cached, CachedValues};
 use crate::clock::Clock;
-use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::events::Events;
 use crate::features::feature::StartError;
@@ -68,11 +67,9 @@ impl WarmingService {
     /// # Errors
     /// A source or a task that breaks a rule.
     pub(super) fn new(deps: &Deps, config: WarmingConfig) -> Result<Self, StartError> {
-        let http: HttpConfig = deps.config.section()?;
         let sources = sources(deps, &config)?;
         let (state, cache) = (deps.redis.state.clone(), deps.redis.cache.clone());
         let keys = WarmingKeys::new(state.keys(), cache.keys());
-        let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let metrics = WarmingMetrics::new(&deps.metrics);
         let configured = configured(&deps.config, &config, &sources, &deps.cached)?;
         for name in configured.keys() {
@@ -85,7 +82,7 @@ impl WarmingService {
             events: deps.events.clone(),
             clock: deps.clock.clone(),
             metrics,
-            replica: format!("{node}:{}:{}", http.port, std::process::id()),
+            replica: format!("{}:{}", deps.replica, std::process::id()),
             published: Mutex::default(),
             flights: Flights::default(),
             wake: Notify::new(),

@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::{MINUTE, all_items};
 use crate::support::{RedisServer, START, ServiceProcess, TestApp, eventually};
 
-const TRADES: usize = 300;
+pub(super) const TRADES: usize = 300;
 
 /// Puts trades on a tape: one in each of `count` minutes.
-fn fill(redis: &RedisServer, first: i64, count: usize) {
+pub(super) fn fill(redis: &RedisServer, first: i64, count: usize) {
     let mut connection = redis.connect().expect("a connection");
     let mut pipeline = redis::pipe();
     for n in 0..i64::try_from(count).expect("few") {
@@ -24,7 +24,7 @@ fn fill(redis: &RedisServer, first: i64, count: usize) {
     let _: () = redis.command(&["ZADD", "market:symbols", "4102444800000", "GRID"]);
 }
 
-fn settings(dir: &Path) -> Vec<(String, String)> {
+pub(super) fn settings(dir: &Path) -> Vec<(String, String)> {
     let dir = dir.display().to_string();
     [("GTX__ARCHIVE__DIR", dir.as_str()), ("GTX__ARCHIVE__ARCHIVE_AFTER", "1s"), ("GTX__ARCHIVE__WINDOW", "1h")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -38,7 +38,7 @@ pub(super) fn start(redis: &RedisServer, dir: &Path) -> ServiceProcess {
 }
 
 /// Whether all minutes are in files, and none is in Redis.
-fn is_done(redis: &RedisServer) -> bool {
+pub(super) fn is_done(redis: &RedisServer) -> bool {
     let position: Option<String> = redis.command(&["HGET", "tape:{GRID}:positions", "folded"]);
     position.is_some() && redis.command::<i64>(&["ZCARD", "trades_window:{GRID}"]) == 0
 }

@@ -5,8 +5,10 @@ mod copies;
 mod crashes;
 mod encryption;
 mod files;
+mod full_disk;
 mod import;
 mod kills;
+mod retention;
 #[cfg(feature = "parquet")]
 mod tables;
 mod windows;

@@ -79,7 +79,7 @@ async fn a_write_that_no_replica_has_is_not_reported_as_a_success() {
 
 #[tokio::test]
 async fn without_redis_further_writes_are_rejected_without_a_connection() {
-    let app = TestApp::builder().spawn().await;
+    let app = TestApp::spawn().await;
     app.redis().stall();
     // The first one may find that no connection can be made, or that a connection is silent.
     assert!([503, 504].contains(&put(&app, "a", &[ONE]).await.status.as_u16()));
@@ -93,7 +93,7 @@ async fn without_redis_further_writes_are_rejected_without_a_connection() {
 }
 
 /// The sum of a metric over its labels.
-async fn metric(app: &TestApp, name: &str) -> u64 {
+pub(super) async fn metric(app: &TestApp, name: &str) -> u64 {
     let text = app.get("/metrics").await.expect(200).text();
     let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
     values.map(|(_, value)| value.parse::<u64>().expect("a whole number")).sum()

@@ -1,6 +1,6 @@
 //! The shipped configuration of groups of servers, on real ones.
 
-use crate::support::{RedisServer, SHIPPED, TestApp, eventually, free_port};
+use crate::support::{RedisServer, SHIPPED, TestApp, eventually, free_port, replication_has};
 
 const LOGIN: &str = "username = \"gridtokenx\"\npassword = \"gridtokenx\"\n";
 const ONE: (&str, &str) = ("durability", "replicated=1");
@@ -19,8 +19,7 @@ fn data_node(file: &str, port: u16, master: Option<u16>) -> RedisServer {
 }
 
 async fn in_sync(replica: &RedisServer) {
-    let is_up = async || replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up");
-    eventually("the replica is in sync", is_up).await;
+    eventually("the replica is in sync", async || replication_has(replica, "master_link_status:up")).await;
 }
 
 #[tokio::test]
@@ -50,10 +49,8 @@ async fn the_shipped_sentinels_replace_a_killed_master_and_no_replicated_write_i
     let app = TestApp::builder().config(&config).spawn().await;
     put(&app, "before").await.expect(201);
     master.kill();
-    eventually("the replica is the master", async || {
-        replica.command::<String>(&["INFO", "replication"]).contains("role:master")
-    })
-    .await;
+    // Sentinel closes the connections of clients when it changes a role.
+    eventually("the replica is the master", async || replication_has(&replica, "role:master")).await;
     eventually("the service has found the new master", async || app.get("/cache/before").await.is(200)).await;
     put(&app, "after").await.expect_problem(503, "replication-unmet");
     // The former master comes back as a replica of the new one.

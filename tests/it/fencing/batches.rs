@@ -70,8 +70,8 @@ async fn a_bulk_load_changes_only_series_without_a_newer_fence() {
     assert_eq!(highest(&app.redis(), "ts:fence:{energy:generation:m2}"), Some(20));
 }
 
-/// A load is written when it has this many samples of one meter. Its buffer has 65,536 places, of which a series takes 8.
-const FULL_BUFFER: i64 = 65_528;
+/// A load is written when it has this many samples of one meter. Its buffer has 65,536 places, of which a series takes 64.
+const FULL_BUFFER: i64 = 65_472;
 
 #[tokio::test]
 async fn a_bulk_load_keeps_what_it_stored_before_its_token_became_stale() {

@@ -194,6 +194,29 @@ fn every_acknowledged_sample_is_stored_once_despite_outages_and_restarts() {
 }
 
 #[test]
+fn a_replica_that_stops_stores_its_samples_in_a_redis_that_is_starting() {
+    let mut redis = RedisServer::with_options(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
+    let mut service = ServiceProcess::start_on(&redis, &[]);
+    service.ready();
+    redis.kill();
+    let mut sample = sample(0);
+    sample["timestamp"] = json!(Clock::System.now());
+    let path = "/hosts/host-1/metrics".to_owned();
+    let request = Request { method: "POST", path, header: None, body: sample.to_string() };
+    assert_eq!(Wire::new(service.address().port()).send(&request).expect("a response").status, 202);
+    service.signal("TERM");
+    service.line_with("draining");
+    redis.boot();
+    let (status, output) = service.ended();
+    assert!(status.success() && !output.contains("lost at shutdown"), "{output}");
+    let mut next = ServiceProcess::start_on(&redis, &[]);
+    next.ready();
+    let (status, page) = next.get("/hosts/host-1/metrics/range");
+    let page: Value = serde_json::from_str(&page).expect("JSON");
+    assert_eq!((status, page["metrics"].as_array().map(Vec::len)), (200, Some(1)), "{page}");
+}
+
+#[test]
 fn a_killed_replica_loses_no_spooled_sample() {
     let mut deployment = Deployment::start(true);
     let ledger = Arc::clone(&deployment.ledger);

@@ -2,19 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::{Body, BodyDataStream};
-use axum::http::Request;
-use futures_util::StreamExt;
 use gridtokenx_redis::lifecycle::{Component, Finding};
 use serde_json::{Value, json};
 
-use crate::auth::{READER, key};
 use crate::support::{RedisServer, SentinelGroup, ServiceProcess, TestApp, TestAppBuilder, eventually, shifted_clock};
 
 /// Rounds and times that suit a test; the clock of the machine, since episodes last.
-const FAST: &str = "[alerts]\ninterval = \"50ms\"\nhold = \"100ms\"\nclear = \"300ms\"\ninstance = \"one\"\n";
+pub const FAST: &str = "[alerts]\ninterval = \"50ms\"\nhold = \"100ms\"\nclear = \"300ms\"\ninstance = \"one\"\n";
 
-fn builder() -> TestAppBuilder {
+pub fn builder() -> TestAppBuilder {
     TestApp::builder().system_clock().config("redis.check_interval = \"50ms\"")
 }
 
@@ -300,46 +296,6 @@ async fn replicas_without_redis_report_the_same_id_and_only_one_message_follows(
     assert_eq!(begun, if first == second { 1 } else { begun.min(2) });
 }
 
-/// The next event of a stream, as its name and data.
-async fn next(body: &mut BodyDataStream) -> (String, Value) {
-    loop {
-        let chunk = body.next().await.expect("an event").expect("a chunk");
-        let chunk = String::from_utf8(chunk.to_vec()).expect("text");
-        if let Some((name, data)) =
-            chunk.trim_end().strip_prefix("event: ").and_then(|rest| rest.split_once("\ndata: "))
-        {
-            return (name.to_owned(), serde_json::from_str(data).expect("JSON"));
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_stream_shows_beginnings_and_ends_without_redis_too() {
-    let app = builder().behind_proxy().config(FAST).spawn().await;
-    let request = Request::get("/alerts/events").body(Body::empty()).expect("a request");
-    let response = app.app().answer(request).await;
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut body = response.into_body().into_data_stream();
-    assert_eq!(next(&mut body).await, ("alerts".to_owned(), json!([])));
-    app.proxy().cut();
-    let alert = loop {
-        let (name, alert) = next(&mut body).await;
-        assert_eq!(name, "alert");
-        // Tasks fail without Redis too.
-        if alert["condition"] == "RedisConnectionLost" {
-            break alert;
-        }
-    };
-    assert_eq!(alert["status"], "firing");
-    app.proxy().heal();
-    loop {
-        let (_, change) = next(&mut body).await;
-        if change["id"] == alert["id"] && change["status"] == "resolved" {
-            break;
-        }
-    }
-}
-
 #[test]
 fn alerts_are_logged_at_every_level_and_name_no_secret() {
     let redis = RedisServer::start();
@@ -383,16 +339,4 @@ async fn every_condition_is_a_message_of_the_channels_document() {
     assert!(names.len() > 20, "{names:?}");
     let unknown: Vec<&&str> = names.iter().filter(|name| !document.contains(&format!("\"{name}\""))).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
-}
-
-#[tokio::test]
-async fn a_stream_ends_with_its_credential() {
-    let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
-    let config = key("reader", READER, &format!("scopes = [\"alerts:read\"]\nexpires = \"{expires}\""));
-    let app = builder().system_clock().config(&config).spawn().await;
-    let request = Request::get("/alerts/events").header("x-api-key", READER).body(Body::empty()).expect("a request");
-    let mut body = app.app().answer(request).await.into_body().into_data_stream();
-    assert_eq!(next(&mut body).await.0, "alerts");
-    assert_eq!(next(&mut body).await, ("expired".to_owned(), json!({})));
-    assert!(body.next().await.is_none(), "the stream goes on");
 }

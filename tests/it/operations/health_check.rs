@@ -13,7 +13,7 @@ fn check(server: &RedisServer) -> (Option<i32>, String) {
 
 #[test]
 fn a_server_that_works_is_0() {
-    let (status, line) = check(&RedisServer::start());
+    let (status, line) = check(&RedisServer::plain());
     assert_eq!(status, Some(0), "{line}");
     assert!(line.starts_with("redis: works, version "), "{line}");
 }
@@ -36,7 +36,7 @@ fn a_server_that_refuses_writes_is_1_although_ping_ends_well() {
 
 #[test]
 fn a_server_that_is_nearly_full_is_1() {
-    let server = RedisServer::start();
+    let server = RedisServer::plain();
     let _: String = server.command(&["CONFIG", "SET", "maxmemory", "1mb"]);
     let (status, line) = check(&server);
     assert_eq!(status, Some(1), "{line}");
@@ -45,7 +45,7 @@ fn a_server_that_is_nearly_full_is_1() {
 
 #[test]
 fn a_server_without_room_for_clients_and_one_that_is_gone_are_2() {
-    let mut server = RedisServer::start();
+    let mut server = RedisServer::plain();
     let _: String = server.command(&["CONFIG", "SET", "maxclients", "5"]);
     let connector = server.connector();
     let held: Vec<_> = (0..20).map_while(|_| connector().ok()).collect();

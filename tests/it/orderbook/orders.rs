@@ -1,5 +1,7 @@
 //! Placing, reading, listing and cancelling orders, and the settings of books.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{BOOK, create, level, levels, order, place, queue, view};
@@ -122,6 +124,24 @@ async fn a_page_continues_behind_an_order_that_has_gone() {
     for query in ["side=buy&cursor=x", "limit=10", "side=buy&limit=501"] {
         app.get(&format!("/orderbooks/GRID/orders?{query}")).await.expect_problem(422, "invalid-query");
     }
+}
+
+#[tokio::test]
+async fn an_invalid_cursor_leaves_a_book_with_expired_orders_usable() {
+    let app = TestApp::spawn().await;
+    create(&app, "GRID").await;
+    // The follower sweeps the books of the list only.
+    let _: i64 = app.redis().command(&["ZREM", "orderbooks", "GRID"]);
+    place(&app, "a", "buy", "4", "1").await;
+    app.clock().advance(Duration::from_secs(3_600));
+    for cursor in ["x.y", "nan.1", "1.x", ".1", "1.", "1e3.1", "1.-1", "1.1.1"] {
+        for list in ["side=buy", "owner=owner-buy"] {
+            let path = format!("/orderbooks/GRID/orders?{list}&cursor={cursor}");
+            app.get(&path).await.expect_problem(422, "invalid-query");
+        }
+    }
+    place(&app, "b", "buy", "4", "1").await;
+    assert_eq!(queue(&app, "buy").await, ["b"]);
 }
 
 #[tokio::test]

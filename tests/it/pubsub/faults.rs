@@ -190,7 +190,7 @@ async fn a_channel_that_redis_denies_does_not_affect_others() {
         )
     };
     let config = namespace("denied:{x}") + &namespace("market:{x}");
-    let mut app = TestApp::builder().production_redis().config(&config).system_clock().spawn().await;
+    let mut app = TestApp::builder().config(&config).system_clock().spawn().await;
     let mut socket = Socket::open(&mut app).await;
     let subscribe = |id: u64, channel: &str| json!({ "id": id, "cmd": "subscribe", "channel": channel });
     assert_eq!(socket.command(subscribe(1, "denied:a")).await["error"]["code"], "redis-denied");

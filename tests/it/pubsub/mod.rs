@@ -16,7 +16,7 @@ mod faults;
 mod frames;
 mod idle;
 mod lines;
-mod loss;
+pub mod loss;
 mod many;
 mod matrix;
 mod messages;

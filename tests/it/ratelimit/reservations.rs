@@ -234,7 +234,7 @@ async fn reservations_survive_a_restart_of_a_durable_redis() {
 
 #[tokio::test]
 async fn the_shipped_user_may_reserve_settle_and_reset() {
-    let app = TestApp::builder().config(&limiters()).production_redis().system_clock().spawn().await;
+    let app = TestApp::builder().config(&limiters()).system_clock().spawn().await;
     for (name, _) in KINDS {
         let (_, id) = reserve(&app, name, 4).await;
         settle(&app, &id, 1).await.expect(200);

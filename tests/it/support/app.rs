@@ -44,7 +44,7 @@ pub struct TestAppBuilder {
     overrides: String,
     redis: Option<Arc<std::sync::Mutex<RedisServer>>>,
     redis_options: Vec<String>,
-    production: bool,
+    plain: bool,
     lanes: usize,
     proxied: bool,
     system_clock: bool,
@@ -71,9 +71,9 @@ impl TestAppBuilder {
         self
     }
 
-    /// Configures the Redis of the test as in production.
-    pub fn production_redis(mut self) -> Self {
-        self.production = true;
+    /// Starts a Redis of which the service may use all commands, such as those of backups.
+    pub fn plain_redis(mut self) -> Self {
+        self.plain = true;
         self
     }
 
@@ -116,8 +116,8 @@ impl TestAppBuilder {
     pub async fn spawn(self) -> TestApp {
         let redis = self.redis.unwrap_or_else(|| {
             let options: Vec<&str> = self.redis_options.iter().map(String::as_str).collect();
-            let server = match (self.production, options.is_empty()) {
-                (true, _) => RedisServer::production(),
+            let server = match (self.plain, options.is_empty()) {
+                (true, _) => RedisServer::plain(),
                 (false, true) => RedisServer::start(),
                 (false, false) => RedisServer::with_options(&options),
             };

@@ -1,9 +1,16 @@
 //! Groups of servers: a master with a replica and a Sentinel, and a cluster of three masters.
 
-use super::{RedisServer, eventually, free_port};
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::link::{CLIENTS, source_address};
+use super::{LinksTo, RedisServer, eventually, free_port};
 
 /// The name under which the Sentinel knows the master.
 pub const MASTER: &str = "gridtokenx";
+/// A replica that could not replace its master for five seconds has given up.
+const GIVEN_UP: Duration = Duration::from_secs(6);
 
 pub struct SentinelGroup {
     pub master: RedisServer,
@@ -24,13 +31,7 @@ impl SentinelGroup {
              sentinel failover-timeout {MASTER} 3000\n"
         );
         let sentinel = RedisServer::with_file(&file, &["--sentinel", "--port", &port.to_string()]);
-        // A Sentinel polls every ten seconds by default, which is too slow for a test. A replica is a candidate only while its last
-        // INFO is younger than five times PING-PERIOD, and a Sentinel sends INFO once a second while the master is away.
-        for (period, ms) in
-            [("INFO-PERIOD", "100"), ("PING-PERIOD", "250"), ("PUBLISH-PERIOD", "100"), ("ASK-PERIOD", "100")]
-        {
-            let _: String = sentinel.command(&["SENTINEL", "DEBUG", period, ms]);
-        }
+        hurry(&sentinel);
         let group = Self { master, replica, sentinel, port };
         eventually("the Sentinel knows the replica", async || {
             let masters: String = group.sentinel.command(&["INFO", "sentinel"]);
@@ -54,90 +55,212 @@ impl SentinelGroup {
     }
 }
 
+/// A Sentinel polls every ten seconds by default, which is too slow for a test. A replica is a candidate only while its last
+/// INFO is younger than five times PING-PERIOD, and a Sentinel sends INFO once a second while the master is away. A Sentinel that
+/// was stopped watches for TILT-PERIOD before it acts again.
+pub(super) fn hurry(sentinel: &RedisServer) {
+    let periods = ["INFO-PERIOD", "100", "PING-PERIOD", "250", "PUBLISH-PERIOD", "100", "ASK-PERIOD", "100"];
+    let _: String = sentinel.command(&[&["SENTINEL", "DEBUG"], &periods[..], &["TILT-PERIOD", "1000"]].concat());
+}
+
+/// The master that a Sentinel uses. While a failover lasts, a Sentinel already answers clients with the address of the replica, but
+/// still uses the former master.
+pub struct UsedMaster {
+    pub port: u16,
+    pub is_being_replaced: bool,
+}
+
+impl UsedMaster {
+    /// `None` if the Sentinel does not answer.
+    pub fn of(sentinel: &RedisServer) -> Option<Self> {
+        let fields = sentinel.try_command::<Vec<String>>(&["SENTINEL", "MASTER", MASTER]).ok()?;
+        let field = |name: &str| Some(fields.chunks(2).find(|field| field[0] == name)?[1].as_str());
+        let port = field("port")?.parse().ok()?;
+        Some(Self { port, is_being_replaced: field("flags")?.contains("failover_in_progress") })
+    }
+}
+
+/// Whether `INFO replication` of the server contains this text.
+pub fn replication_has(server: &RedisServer, text: &str) -> bool {
+    server.try_command::<String>(&["INFO", "replication"]).is_ok_and(|info| info.contains(text))
+}
+
 /// A master on this port and its replica, in sync.
 pub async fn replicated(port: u16) -> (RedisServer, RedisServer) {
-    let tcp = |port: u16| ["--save".to_owned(), String::new(), "--port".to_owned(), port.to_string()];
-    let master = start(&[&tcp(port)[..], &["--repl-diskless-sync-delay".to_owned(), "0".to_owned()]].concat());
-    let mut options = tcp(free_port()).to_vec();
-    options.extend(["--replicaof".to_owned(), format!("127.0.0.1 {port}")]);
-    options.extend(["--repl-diskless-sync-delay".to_owned(), "0".to_owned()]);
-    let replica = start(&options);
-    eventually("the replica has loaded the data", async || {
-        replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+    let options = [port, free_port()].map(|port| vec!["--port".to_owned(), port.to_string()]);
+    let options: Vec<Vec<&str>> = options.iter().map(|options| options.iter().map(String::as_str).collect()).collect();
+    let mut nodes = replicated_with(&options, port).await;
+    let replica = nodes.pop().expect("a replica");
+    (nodes.pop().expect("a master"), replica)
+}
+
+/// A master and its replicas with these options, in sync. The replicas find the master at the port `at`.
+pub(super) async fn replicated_with(options: &[Vec<&str>], at: u16) -> Vec<RedisServer> {
+    let of_master = ["--replicaof", &format!("127.0.0.1 {at}")];
+    let mut nodes: Vec<RedisServer> = Vec::new();
+    for options in options {
+        let common = ["--save", "", "--repl-diskless-sync-delay", "0"];
+        let of_master = if nodes.is_empty() { &[][..] } else { &of_master };
+        nodes.push(RedisServer::with_options(&[&common, &options[..], of_master].concat()));
+    }
+    let [master, replicas @ ..] = &nodes[..] else { panic!("no server") };
+    let all = |has: &dyn Fn(&RedisServer) -> bool| replicas.iter().all(has);
+    eventually("the replicas have loaded the data", async || {
+        all(&|replica| replication_has(replica, "master_link_status:up"))
     })
     .await;
     // The master sends a replica no writes before its first acknowledgement, up to a second after it has loaded the data.
     let _: String = master.command(&["SET", "in-sync", ""]);
-    eventually("the replica follows", async || replica.command(&["EXISTS", "in-sync"])).await;
+    eventually("the replicas follow", async || all(&|replica| replica.command(&["EXISTS", "in-sync"]))).await;
     let _: i64 = master.command(&["DEL", "in-sync"]);
-    (master, replica)
+    nodes
 }
 
 pub struct Cluster {
     /// The masters.
     pub nodes: Vec<RedisServer>,
+    /// Where the others and clients find the masters.
     pub ports: Vec<u16>,
     /// The replica of each master, if there are any.
     pub replicas: Vec<RedisServer>,
+    /// The proxies before the masters and then the replicas, if there are any.
+    links: Vec<NodeLinks>,
 }
 
-/// A node of a cluster, and its port.
-fn node() -> (RedisServer, u16) {
-    let (port, bus) = (free_port(), free_port());
-    let options = format!(
-        "--port {port} --cluster-enabled yes --cluster-port {bus} --cluster-node-timeout 2000 --repl-diskless-sync-delay 0"
-    );
-    let mut options: Vec<String> = options.split(' ').map(str::to_owned).collect();
-    options.extend(["--save".to_owned(), String::new()]);
-    (start(&options), port)
+/// The links to one node of a cluster.
+struct NodeLinks {
+    /// From where the node connects to others.
+    source: IpAddr,
+    clients: LinksTo,
+    bus: LinksTo,
+}
+
+/// Where the others find a node of a cluster.
+struct NodePorts {
+    clients: u16,
+    bus: u16,
 }
 
 impl Cluster {
     /// Three masters with a third of the slots each.
     pub async fn start() -> Self {
-        let (nodes, ports): (Vec<RedisServer>, Vec<u16>) = (0..3).map(|_| node()).unzip();
-        let cluster = Self { nodes, ports, replicas: Vec::new() };
-        let mut first = 0;
-        for (nth, node) in cluster.nodes.iter().enumerate() {
+        Self::of_masters(false).await
+    }
+
+    /// Three masters with one replica each.
+    pub async fn with_replicas() -> Self {
+        Self::of_masters(false).await.and_replicas(false).await
+    }
+
+    /// Three masters with one replica each, and a proxy on every link.
+    pub async fn with_links() -> Self {
+        Self::of_masters(true).await.and_replicas(true).await
+    }
+
+    async fn of_masters(has_links: bool) -> Self {
+        let mut cluster = Self { nodes: Vec::new(), ports: Vec::new(), replicas: Vec::new(), links: Vec::new() };
+        for nth in 0..3 {
+            let (node, ports) = cluster.node(has_links).await;
+            let first = nth * 5_461;
             let last = if nth == 2 { 16_383 } else { first + 5_460 };
             let range = [first.to_string(), last.to_string()];
             let _: String = node.command(&["CLUSTER", "ADDSLOTSRANGE", &range[0], &range[1]]);
             let _: String = node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(nth + 1).to_string()]);
-            first = last + 1;
-        }
-        for (node, port) in cluster.nodes.iter().zip(&cluster.ports).skip(1) {
-            cluster.meet(node, *port);
+            cluster.nodes.push(node);
+            cluster.ports.push(ports.clients);
+            if nth > 0 {
+                cluster.meet(&ports);
+            }
         }
         cluster.complete(3).await;
         cluster
     }
 
-    /// Three masters with one replica each.
-    pub async fn with_replicas() -> Self {
-        let mut cluster = Self::start().await;
+    async fn and_replicas(mut self, has_links: bool) -> Self {
         for _ in 0..3 {
-            let (replica, port) = node();
-            cluster.meet(&replica, port);
-            cluster.replicas.push(replica);
+            let (replica, ports) = self.node(has_links).await;
+            self.meet(&ports);
+            self.replicas.push(replica);
         }
-        cluster.complete(6).await;
-        for (master, replica) in cluster.nodes.iter().zip(&cluster.replicas) {
+        self.complete(6).await;
+        for (master, replica) in self.nodes.iter().zip(&self.replicas) {
             let id: String = master.command(&["CLUSTER", "MYID"]);
             let _: String = replica.command(&["CLUSTER", "REPLICATE", &id]);
         }
         eventually("every replica is in sync", async || {
-            let synced = |replica: &RedisServer| {
-                replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
-            };
-            cluster.replicas.iter().all(synced)
+            self.replicas.iter().all(|replica| replication_has(replica, "master_link_status:up"))
         })
         .await;
-        cluster
+        self
     }
 
-    fn meet(&self, node: &RedisServer, port: u16) {
-        let config: Vec<String> = node.command(&["CONFIG", "GET", "cluster-port"]);
-        let _: String = self.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &config[1]]);
+    async fn node(&mut self, has_links: bool) -> (RedisServer, NodePorts) {
+        let mut ports = NodePorts { clients: free_port(), bus: free_port() };
+        let mut options = format!(
+            "--port {} --cluster-enabled yes --cluster-port {} --cluster-node-timeout 2000 --repl-diskless-sync-delay 0",
+            ports.clients, ports.bus
+        );
+        if has_links {
+            let source = source_address(1, self.links.len());
+            let (clients, bus) = (LinksTo::start(ports.clients).await, LinksTo::start(ports.bus).await);
+            ports = NodePorts { clients: clients.port(), bus: bus.port() };
+            let announced = format!(
+                " --bind 127.0.0.1 --protected-mode no --bind-source-addr {source} --cluster-announce-ip 127.0.0.1 \
+                 --cluster-announce-port {} --cluster-announce-bus-port {}",
+                ports.clients, ports.bus
+            );
+            options.push_str(&announced);
+            self.links.push(NodeLinks { source, clients, bus });
+        }
+        let options: Vec<&str> = options.split(' ').chain(["--save", ""]).collect();
+        (RedisServer::with_options(&options), ports)
+    }
+
+    /// Lets the replica of a master take over while the master is well.
+    pub async fn replace_master(&mut self, shard: usize) {
+        let asked = Cell::new(None::<Instant>);
+        let replica = &self.replicas[shard];
+        eventually("the replica is the master", async || {
+            if asked.get().is_none_or(|at| at.elapsed() > GIVEN_UP) {
+                let _: String = replica.command(&["CLUSTER", "FAILOVER"]);
+                asked.set(Some(Instant::now()));
+            }
+            replication_has(replica, "role:master")
+        })
+        .await;
+        self.swap_roles(shard);
+    }
+
+    /// The replica of a master has taken over.
+    pub fn swap_roles(&mut self, shard: usize) {
+        std::mem::swap(&mut self.nodes[shard], &mut self.replicas[shard]);
+        if !self.links.is_empty() {
+            self.links.swap(shard, self.nodes.len() + shard);
+        }
+    }
+
+    /// Separates a master and the clients from all other nodes.
+    pub fn separate(&self, shard: usize) {
+        let master = &self.links[shard];
+        for other in self.links.iter().filter(|other| other.source != master.source) {
+            for (to, from) in [(master, other), (other, master)] {
+                to.clients.lose(from.source);
+                to.bus.lose(from.source);
+            }
+            other.clients.lose(CLIENTS);
+        }
+    }
+
+    pub fn heal(&self) {
+        for node in &self.links {
+            node.clients.heal();
+            node.bus.heal();
+        }
+    }
+
+    fn meet(&self, node: &NodePorts) {
+        let (port, bus) = (node.clients.to_string(), node.bus.to_string());
+        let _: String = self.nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
     }
 
     async fn complete(&self, nodes: usize) {
@@ -200,23 +323,27 @@ impl SlotMove<'_> {
         let _: String = self.source().command(&["MIGRATE", "127.0.0.1", &port, key, "0", "1000"]);
     }
 
-    /// Moves the remaining keys and assigns the slot to the target on both nodes.
+    /// Moves the remaining keys and assigns the slot to the target on all nodes.
     pub fn finish(self) {
+        self.finish_with(|_| {});
+    }
+
+    /// Finishes; `before_the_source` is called with the target, before the source redirects clients to it.
+    pub fn finish_with(self, before_the_source: impl FnOnce(&RedisServer)) {
         for key in self.keys() {
             self.move_key(&key);
         }
-        let owner = self.id(self.to);
-        for node in [self.target(), self.source()] {
-            let _: String = node.command(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &owner]);
-        }
+        let (owner, target, source) = (self.id(self.to), self.target(), self.source());
+        let assign = |node: &RedisServer| node.command::<String>(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &owner]);
+        assign(target);
+        before_the_source(target);
+        let at = [self.from, self.to];
+        let others = self.cluster.nodes.iter().enumerate().filter(|(node, _)| !at.contains(node));
+        others.for_each(|(_, node)| _ = assign(node));
+        assign(source);
     }
 
     fn id(&self, node: usize) -> String {
         self.cluster.nodes[node].command(&["CLUSTER", "MYID"])
     }
-}
-
-fn start(options: &[String]) -> RedisServer {
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    RedisServer::with_options(&options)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -13,10 +13,13 @@ use super::build_directory;
 /// Longer than any command may wait.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// How long a program may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A program, which ends with the test.
 pub struct LineProcess {
     name: String,
-    _process: Child,
+    process: Child,
     commands: ChildStdin,
     replies: Lines<BufReader<ChildStdout>>,
 }
@@ -27,7 +30,7 @@ impl LineProcess {
         let mut process = command.spawn().expect("the program starts");
         let commands = process.stdin.take().expect("its input");
         let replies = BufReader::new(process.stdout.take().expect("its output")).lines();
-        Self { name: name.to_owned(), _process: process, commands, replies }
+        Self { name: name.to_owned(), process, commands, replies }
     }
 
     pub async fn request(&mut self, command: Value) -> Value {
@@ -39,6 +42,19 @@ impl LineProcess {
         let reply = tokio::time::timeout(TIMEOUT, exchange).await;
         let reply = reply.unwrap_or_else(|_| panic!("{name} does not reply to {command}"));
         serde_json::from_str(&reply).unwrap_or_else(|_| panic!("{name} replied {reply}"))
+    }
+}
+
+impl Drop for LineProcess {
+    /// Lets the program stop what it has started, such as a browser. Otherwise it is killed.
+    fn drop(&mut self) {
+        let Some(pid) = self.process.id() else { return };
+        let _ = std::process::Command::new("kill").arg(pid.to_string()).status();
+        let deadline = Instant::now() + PATIENCE;
+        while self.process.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
+            // Polls a process; `eventually` cannot run in a destructor.
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -8,8 +8,10 @@ pub mod facade;
 mod faketime;
 mod groups;
 mod line_process;
+mod link;
 mod module_redis;
 mod ndjson;
+mod nginx;
 mod peer;
 mod postgres;
 mod process;
@@ -20,6 +22,7 @@ mod redis_server;
 mod reply;
 #[cfg(feature = "object-store")]
 mod s3;
+mod sentinel_trio;
 mod tls;
 pub mod wire;
 
@@ -28,10 +31,12 @@ pub use collector::{Collector, hex};
 pub use eventually::eventually;
 pub use exposition::Exposition;
 pub use faketime::{faketime, shifted_clock};
-pub use groups::{Cluster, MASTER, SentinelGroup, replicated};
+pub use groups::{Cluster, MASTER, SentinelGroup, UsedMaster, replicated, replication_has};
 pub use line_process::{LineProcess, node, node_package, python};
+pub use link::LinksTo;
 pub use module_redis::{clear, command, migration, module_redis_url, on_module_redis, optional_module_redis_url};
 pub use ndjson::{NDJSON, ndjson};
+pub use nginx::Nginx;
 pub use peer::{Peer, PeerKind};
 pub use postgres::{PgBouncer, Postgres};
 pub use process::ServiceProcess;
@@ -42,4 +47,5 @@ pub use redis_server::{MODULE_TYPE, RedisServer, SHIPPED, free_port};
 pub use reply::Reply;
 #[cfg(feature = "object-store")]
 pub use s3::S3Server;
+pub use sentinel_trio::SentinelTrio;
 pub use tls::TlsServer;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ const TRICKLE_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the proxy does with connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// Forwards everything.
     Forward,
     /// Forwards replies slowly, in small pieces.
@@ -29,12 +29,18 @@ enum Mode {
 
 /// The state that all connections share.
 #[derive(Clone, Copy, Debug)]
-struct State {
-    mode: Mode,
+pub(super) struct State {
+    pub(super) mode: Mode,
     /// Connections with a lower number are stalled permanently.
     stranded_below: u64,
     /// The number of the next connection.
     next: u64,
+}
+
+impl State {
+    pub(super) const fn new() -> Self {
+        Self { mode: Mode::Forward, stranded_below: 0, next: 0 }
+    }
 }
 
 pub struct Proxy {
@@ -46,7 +52,7 @@ impl Proxy {
     pub fn start(target: &Path) -> Self {
         let directory = tempfile::Builder::new().prefix("gtx-proxy-").tempdir().expect("a temporary directory");
         let listener = UnixListener::bind(directory.path().join("proxy.sock")).expect("a socket");
-        let state = watch::Sender::new(State { mode: Mode::Forward, stranded_below: 0, next: 0 });
+        let state = watch::Sender::new(State::new());
         #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
         tokio::spawn(accept(listener, target.to_owned(), state.clone()));
         Self { directory, state }
@@ -101,15 +107,15 @@ async fn accept(listener: UnixListener, target: PathBuf, state: watch::Sender<St
 }
 
 /// Forwards bytes in both directions until one side closes or the proxy is cut.
-async fn forward(
-    client: UnixStream,
-    server: UnixStream,
+pub(super) async fn forward(
+    client: impl AsyncRead + AsyncWrite,
+    server: impl AsyncRead + AsyncWrite,
     number: u64,
     mut state: watch::Receiver<State>,
     shared: &watch::Sender<State>,
 ) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_server, mut to_server) = tokio::io::split(server);
     let (mut request, mut reply) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {
         let now = *state.borrow_and_update();

@@ -45,26 +45,21 @@ struct Running {
 }
 
 impl RedisServer {
-    /// A server that is too young for its first snapshot; with `GTX_TEST_REDIS=production`, the one of
-    /// [`RedisServer::production`].
+    /// A server with the shipped `config/redis/redis.conf` and `users.acl`; only paths are changed.
+    ///
+    /// The harness adds a user for itself, since the shipped users have too few permissions.
     pub fn start() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the harness is not the service")]
-        if std::env::var("GTX_TEST_REDIS").is_ok_and(|kind| kind == "production") {
-            return Self::production();
-        }
+        Self::shipped("redis.conf", &[])
+    }
+
+    /// A server with Redis's own settings, too young for its first snapshot: whoever connects may do everything.
+    pub fn plain() -> Self {
         Self::with_options(&["--save", "900 1", "--appendonly", "no"])
     }
 
     /// A server with these options; it listens only on its socket unless the options contain `--port`.
     pub fn with_options(options: &[&str]) -> Self {
         Self::launch(temporary_directory(), None, options, Users::default())
-    }
-
-    /// A server with the shipped `config/redis/redis.conf` and `users.acl`; only paths are changed.
-    ///
-    /// The harness adds a user for itself, since the shipped users have too few permissions.
-    pub fn production() -> Self {
-        Self::shipped("redis.conf", &[])
     }
 
     /// A server with a shipped configuration file and the shipped users; the password of each is its name.
@@ -77,7 +72,7 @@ impl RedisServer {
         }
         let turned_on =
             |users: String, name: &str| users.replace(&format!("{name} off"), &format!("{name} on >{name}"));
-        let users = ["replica", "sentinel"].into_iter().fold(users.replace(" resetpass", ""), turned_on);
+        let users = ["replica", "sentinel", "backup"].into_iter().fold(users.replace(" resetpass", ""), turned_on);
         let acl = directory.path().join("users.acl");
         std::fs::write(&acl, format!("{users}\nuser harness on nopass ~* &* +@all\n")).expect("a file");
         let acl = acl.display().to_string();
@@ -145,6 +140,12 @@ impl RedisServer {
         let _ = std::fs::remove_file(self.socket());
     }
 
+    /// Changes an option for the next [`RedisServer::boot`].
+    pub fn set_option(&mut self, name: &str, value: &str) {
+        let at = self.options.iter().position(|option| option == name).expect("an option of the server");
+        value.clone_into(&mut self.options[at + 1]);
+    }
+
     /// Starts again after [`RedisServer::kill`], with the same options and directory.
     pub fn boot(&mut self) {
         assert!(self.running.is_none(), "the server is already running");
@@ -158,6 +159,8 @@ impl RedisServer {
             command.args(["--port", "0"]);
         }
         command
+            // As shipped: otherwise a snapshot begins after five seconds.
+            .args(["--repl-diskless-sync-delay", "0"])
             .arg("--unixsocket")
             .arg(self.socket())
             .arg("--dir")

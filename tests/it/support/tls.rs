@@ -20,9 +20,9 @@ impl TlsServer {
         let file = |name: &str| directory.path().join(name);
         let authority = authority();
         let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new(["localhost".to_owned()])
-            .and_then(|params| params.signed_by(&key, &authority))
-            .expect("a certificate");
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("parameters");
+        params.not_after = rcgen::date_time_ymd(2041, 2, 3);
+        let certificate = params.signed_by(&key, &authority).expect("a certificate");
         std::fs::write(file("ca.pem"), authority.pem()).expect("a file");
         std::fs::write(file("server.pem"), certificate.pem()).expect("a file");
         std::fs::write(file("server.key"), key.serialize_pem()).expect("a file");

@@ -43,9 +43,21 @@ async fn fill(app: &TestApp) {
     let trades: Vec<Value> = (1..=20).map(trade).collect();
     send(app, Method::POST, "/trades", json!({ "symbol": "GRID", "trades": trades })).await;
     let space = json!({ "total": 1_000, "used": 500, "free": 500, "usagePercent": 50.0 });
-    let host = json!({ "timestamp": now, "cpu": { "usage": 37.5, "cores": 8, "loadAvg": [0.5, 0.5, 0.5] }, "memory": space,
-        "disk": space, "network": { "bytesIn": 1, "bytesOut": 1, "packetsIn": 1, "packetsOut": 1 } });
-    send(app, Method::POST, "/hosts/web-1/metrics", host).await;
+    for minute in (0..20).rev() {
+        let usage = if minute == 0 { 37.5 } else { f64::from(minute) };
+        let host = json!({ "timestamp": now - i64::from(minute) * 60_000,
+            "cpu": { "usage": usage, "cores": 8, "loadAvg": [0.5, 0.5, 0.5] }, "memory": space, "disk": space,
+            "network": { "bytesIn": 1, "bytesOut": 1, "packetsIn": 1, "packetsOut": 1 } });
+        send(app, Method::POST, "/hosts/web-1/metrics", host).await;
+    }
+    let settings = json!({ "mode": "store", "kind": "orders", "price_decimals": 2, "quantity_decimals": 3 });
+    send(app, Method::PUT, "/orderbooks/GRID/settings", settings).await;
+    for (id, side, price) in [("1", "buy", "3.10"), ("2", "buy", "3.15"), ("3", "sell", "3.30"), ("4", "sell", "3.45")]
+    {
+        let order = json!({ "order_id": id, "owner": "user-7", "side": side, "price": price, "quantity": "1.500" });
+        send(app, Method::POST, "/orderbooks/GRID/orders", order).await;
+    }
+    send(app, Method::POST, "/market/epoch/advance", json!({ "length_ms": 900_000 })).await;
     let lock = |owner: &str| json!({ "ttl_ms": 600_000, "owner": owner });
     send(app, Method::POST, "/locks/settlement", lock(HOSTILE)).await;
     send(app, Method::POST, "/locks/%3Cimg%20src=x%20onerror=document.title=1%3E", lock("b")).await;
@@ -63,7 +75,12 @@ fn number(text: &Value) -> f64 {
 
 #[tokio::test]
 async fn a_reader_sees_what_the_api_answers_in_every_view() {
-    let mut app = TestApp::builder().config("locks.max_ttl = \"10m\"").admin_key().system_clock().spawn().await;
+    let mut app = TestApp::builder()
+        .config("locks.max_ttl = \"10m\"\norderbook.require_fence = false")
+        .admin_key()
+        .system_clock()
+        .spawn()
+        .await;
     fill(&app).await;
     let base = format!("http://{}", app.serve());
     let script = in_repository("tests/browser/page.py").display().to_string();
@@ -81,6 +98,8 @@ async fn a_reader_sees_what_the_api_answers_in_every_view() {
     assert!(output.status.success(), "{}", output_text(&output));
     let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let views = &shown["views"];
+    // Times depend on the machine.
+    println!("first paint after {} ms, an outage after {} ms", shown["first_paint_ms"], shown["outage_ms"]);
     assert_eq!(shown["complaints"], json!([]), "{:#}", shown["complaints"]);
     assert_eq!(shown["console"], json!([]), "{:#}", shown["console"]);
     assert_eq!(shown["kept"], json!([0, 0, ""]), "the credential is in memory only");
@@ -102,6 +121,15 @@ async fn a_reader_sees_what_the_api_answers_in_every_view() {
     }
     assert_eq!(views["series"]["point-count"], "500");
     assert_eq!(views["market"]["last-price"], get(&app, "/market/stats/GRID").await["last"]);
+    let book = get(&app, "/orderbooks/GRID").await;
+    let ladder = views["market"]["rows"][1].as_array().expect("rows");
+    for (side, levels) in [("Ask", &book["asks"]), ("Bid", &book["bids"])] {
+        for level in levels.as_array().expect("levels") {
+            let matches = |row: &Value| row[0] == side && row[1] == level["price"] && row[2] == level["quantity"];
+            assert!(ladder.iter().any(matches), "{side} {level}: {ladder:?}");
+        }
+    }
+    assert_eq!(views["market"]["epoch"], get(&app, "/market/epoch").await["epoch_number"].to_string());
     assert_eq!(views["locks"]["held"], "2");
     let locks = views["locks"]["rows"][0].as_array().expect("rows");
     for (at, owner) in [(0, "b"), (1, HOSTILE)] {

@@ -1,18 +1,26 @@
 //! The stream of live numbers.
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{Method, Request};
+use axum::response::Response;
 use futures_util::StreamExt;
-use gridtokenx_redis::http::auth::api_key;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
-use crate::support::{ADMIN_KEY, Reply, TestApp};
+use crate::auth::{READER, WRITER, key};
+use crate::support::{ADMIN_KEY, Reply, START, TestApp, eventually};
 
-const READER: &str = "ak_ffeeddccbbaa99887766554433221100";
+const SCRAPER: &str = "ak_ffeeddccbbaa99887766554433221100";
+
+async fn get_stream(app: &TestApp, key: &str) -> Response {
+    let request = Request::get("/ui/events").header("x-api-key", key).body(Body::empty()).expect("a request");
+    app.app().answer(request).await
+}
 
 async fn open(app: &TestApp, key: &str) -> BodyDataStream {
-    let request = Request::get("/ui/events").header("x-api-key", key).body(Body::empty()).expect("a request");
-    let response = app.app().answer(request).await;
+    let response = get_stream(app, key).await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     response.into_body().into_data_stream()
 }
@@ -44,17 +52,19 @@ async fn frames_until(body: &mut BodyDataStream, condition: impl Fn(&Value) -> b
     }
 }
 
-fn reader(scopes: &str, more: &str) -> String {
-    let digest = api_key::hex(&api_key::digest(READER.as_bytes()));
-    format!("[[auth.keys]]\nid = \"reader\"\nsha256 = \"{digest}\"\nscopes = [{scopes}]\n{more}")
-}
-
 #[tokio::test]
 async fn frames_have_the_requests_that_the_metrics_count() {
     let app = TestApp::builder().admin_key().spawn().await;
     let mut body = open(&app, ADMIN_KEY).await;
     let first = next(&mut body).await;
     assert_eq!(first[0], ("caller".to_owned(), json!({ "may": ["cache:write", "json:write"] })));
+    let (event, replica) = &first[1];
+    assert_eq!((event.as_str(), &replica["version"]), ("replica", &json!(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(replica["started"], START);
+    let name = replica["name"].as_str().expect("a name");
+    let metrics = get(&app, ADMIN_KEY, "/metrics").await.text();
+    assert!(metrics.contains(&format!("\nreplica_info{{replica=\"{name}\"}} 1\n")), "{name}");
+    assert_eq!(get(&app, ADMIN_KEY, "/ratelimit/stats").await.json()["replica"], name);
     // The stream has begun, so that the requests are counted in later frames.
     frames_until(&mut body, |_| true).await;
     for _ in 0..20 {
@@ -95,24 +105,62 @@ async fn frames_show_that_redis_is_unavailable_and_returns() {
 
 #[tokio::test]
 async fn the_stream_needs_its_scope_and_has_a_limit_of_viewers() {
-    let app = TestApp::builder().admin_key().config(&reader("\"metrics:read\"", "")).spawn().await;
+    let keys = format!(
+        "{}{}{}",
+        key("reader", READER, "scopes = [\"ui:read\"]"),
+        key("writer", WRITER, "scopes = [\"ui:read\"]"),
+        key("scraper", SCRAPER, "scopes = [\"metrics:read\"]"),
+    );
+    let app = TestApp::builder().config("http.body_idle_timeout = \"1h\"").config(&keys).spawn().await;
     app.get("/ui/events").await.expect_problem(401, "unauthenticated");
-    get(&app, READER, "/ui/events").await.expect_problem(403, "forbidden");
-    get(&app, ADMIN_KEY, "/ui/events?x=1").await.expect_problem(422, "invalid-query");
+    get(&app, SCRAPER, "/ui/events").await.expect_problem(403, "forbidden");
+    get(&app, READER, "/ui/events?x=1").await.expect_problem(422, "invalid-query");
     let mut viewers = Vec::new();
     for _ in 0..50 {
-        viewers.push(open(&app, ADMIN_KEY).await);
+        viewers.push(open(&app, READER).await);
     }
-    let full = get(&app, ADMIN_KEY, "/ui/events").await.expect_problem(503, "overloaded");
+    let full = get(&app, READER, "/ui/events").await.expect_problem(503, "overloaded");
     assert_eq!(full["detail"], "this credential has 50 of these streams, half of a replica's", "{full}");
-    viewers.pop();
-    viewers.push(open(&app, ADMIN_KEY).await);
+    for _ in 0..50 {
+        viewers.push(open(&app, WRITER).await);
+    }
+    let full = get(&app, WRITER, "/ui/events").await;
+    assert!(full.header("retry-after").is_some(), "{:?}", full.headers);
+    full.expect_problem(503, "overloaded");
+    drop(viewers);
+    eventually("the places are free", async || get_stream(&app, READER).await.status() == 200).await;
+}
+
+#[tokio::test]
+async fn viewers_that_take_nothing_lose_their_places() {
+    let config =
+        format!("{}{}", key("reader", READER, "scopes = [\"ui:read\"]"), "[http]\nbody_idle_timeout = \"300ms\"");
+    let mut app = TestApp::builder().config(&config).spawn().await;
+    let connection = TcpStream::connect(app.serve()).await.expect("a connection");
+    // These streams receive nothing, on a connection that is well.
+    let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    client.initial_stream_window_size(0);
+    let (mut sender, connection) = client.handshake(TokioIo::new(connection)).await.expect("HTTP/2");
+    let viewers = async {
+        let mut unread = Vec::new();
+        for _ in 0..50 {
+            let request = hyper::Request::get("http://test/ui/events").header("x-api-key", READER);
+            let request = request.body(Empty::<Bytes>::new()).expect("a request");
+            unread.push(sender.send_request(request).await.expect("a response"));
+        }
+        assert!(unread.iter().all(|response| response.status() == 200));
+        eventually("the places are free", async || get_stream(&app, READER).await.status() == 200).await;
+    };
+    tokio::select! {
+        () = viewers => {}
+        ended = connection => panic!("the connection ended: {ended:?}"),
+    }
 }
 
 #[tokio::test]
 async fn a_stream_of_a_reader_offers_no_changes_and_ends_with_the_credential() {
     let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
-    let config = reader("\"ui:read\"", &format!("expires = \"{expires}\""));
+    let config = key("reader", READER, &format!("scopes = [\"ui:read\"]\nexpires = \"{expires}\""));
     let app = TestApp::builder().system_clock().config(&config).spawn().await;
     let mut body = open(&app, READER).await;
     assert_eq!(next(&mut body).await[0], ("caller".to_owned(), json!({ "may": [] })));

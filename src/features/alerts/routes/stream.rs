@@ -16,7 +16,7 @@ use crate::features::alerts::service::Shared;
 use crate::http::auth::Principal;
 use crate::http::extract::{NoQuery, OpenConnection};
 use crate::http::problem::Problem;
-use crate::http::reply::event_stream;
+use crate::http::reply::limited_event_stream;
 use crate::http::slots::Slot;
 
 /// The time between comments. Browsers and proxies close idle connections after 30 s.
@@ -38,12 +38,14 @@ pub(in super::super) async fn stream_alerts(
 ) -> Result<Response, Problem> {
     let slot = alerts.streams.take_stream(&caller)?;
     let expires = caller.end(alerts.clock.now());
+    let (tasks, idle) = (alerts.tasks.clone(), alerts.idle);
     let open = open.map(|Extension(open)| open);
     let state = StreamState { alerts, changes: None, expires, has_expired: false, _slot: slot, _open: open };
-    Ok(event_stream(stream::unfold(state, |mut state| async move {
+    let pieces = stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
         Some((chunk, state))
-    })))
+    });
+    Ok(limited_event_stream(pieces, &tasks, idle))
 }
 
 struct StreamState {

@@ -117,9 +117,11 @@ pub struct Day {
 }
 
 impl Day {
-    pub fn parse(bytes: &[u8]) -> Self {
+    /// Parses all lines except those of minutes that are not wanted: most of the time goes into JSON, and a day has 1,440.
+    pub fn parse(bytes: &[u8], is_wanted: impl Fn(UnixMillis) -> bool) -> Self {
         let mut day = Self::default();
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        for line in lines.filter(|line| minute_of(line).is_none_or(&is_wanted)) {
             match Line::parse(line) {
                 Some(line) => day.add(line),
                 None => day.torn += 1,
@@ -161,6 +163,13 @@ impl Day {
     }
 }
 
+/// The minute of a line that begins as [`Line::text`] writes one; it may be damaged.
+fn minute_of(line: &[u8]) -> Option<UnixMillis> {
+    let rest = line.strip_prefix(br#"{"kind":"minute","minute":"#)?;
+    let digits = rest.split(|byte| *byte == b',').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 fn add_new(all: &mut Vec<PackLine>, line: PackLine) {
     if !all.iter().any(|known| known.file == line.file) {
         all.push(line);
@@ -170,4 +179,43 @@ fn add_new(all: &mut Vec<PackLine>, line: PackLine) {
 /// The version that counts among those of a minute.
 pub fn counting(versions: &[MinuteLine]) -> Option<&MinuteLine> {
     versions.iter().max_by_key(|line| (line.rev, line.version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(minute: UnixMillis, version: u32) -> Line {
+        Line::Minute(MinuteLine {
+            minute,
+            file: format!("{minute}-{version}"),
+            version,
+            rev: 1,
+            base: None,
+            generation: String::new(),
+            bytes: 1,
+            sha256: String::new(),
+            content: None,
+            parent: None,
+            trades: 1,
+            levels: 1,
+            volume: "1".to_owned(),
+            written_at: 0,
+            writer: String::new(),
+            fence: 0,
+        })
+    }
+
+    #[test]
+    fn lines_of_other_minutes_are_skipped_and_all_others_are_read() {
+        let deleted = Line::Deleted { deleted_at: 5 };
+        let mut text: String =
+            [line(60_000, 1), line(120_000, 1), deleted, line(60_000, 2)].iter().map(Line::text).collect();
+        text.push_str("{\"kind\":\"minute\",\"minute\":60000,\"fi");
+        let (all, some) =
+            (Day::parse(text.as_bytes(), |_| true), Day::parse(text.as_bytes(), |minute| minute == 60_000));
+        assert_eq!((all.minutes.len(), some.minutes.len()), (2, 1));
+        assert_eq!((all.versions(60_000), all.torn), (some.versions(60_000), some.torn));
+        assert_eq!((some.versions(60_000).len(), some.deleted_at, some.torn), (2, Some(5), 1));
+    }
 }

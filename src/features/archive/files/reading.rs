@@ -70,7 +70,7 @@ impl Files {
         }
         // A pack may have been written since the manifest was read, and its files deleted.
         let packs = match lines.first() {
-            Some(line) if !absent.is_empty() => self.day(symbol, calendar::day_of(line.minute))?.packs,
+            Some(line) if !absent.is_empty() => self.day_with(symbol, calendar::day_of(line.minute), |_| false)?.packs,
             _ => Vec::new(),
         };
         for pack in packs.iter().rev() {

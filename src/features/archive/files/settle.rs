@@ -1,5 +1,6 @@
 //! Brings minutes of the window into files, and says when the window no longer needs them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::calendar;
@@ -92,7 +93,8 @@ impl Files {
         holder: &Holder,
     ) -> Result<Vec<(UnixMillis, Settled)>, FileError> {
         self.check()?;
-        let known = self.day(symbol, day)?;
+        let minutes: BTreeSet<UnixMillis> = candidates.iter().map(|candidate| candidate.minute).collect();
+        let known = self.day_with(symbol, day, |minute| minutes.contains(&minute))?;
         let (mut all, mut lines) = (Vec::new(), Vec::new());
         for candidate in candidates {
             let (settled, line) = match self.decide(symbol, &known, candidate, holder)? {
@@ -275,7 +277,8 @@ impl Files {
         marked: &[(Candidate, String)],
     ) -> Result<Vec<bool>, FileError> {
         self.check()?;
-        let known = self.day(symbol, day)?;
+        let minutes: BTreeSet<UnixMillis> = marked.iter().map(|(candidate, _)| candidate.minute).collect();
+        let known = self.day_with(symbol, day, |minute| minutes.contains(&minute))?;
         let is_safe = |(candidate, text): &(Candidate, String)| {
             let Some(line) = known.counting(candidate.minute) else { return Ok(false) };
             if self.mark(line, candidate.window.rev).to_string() != *text {

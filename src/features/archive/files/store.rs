@@ -177,9 +177,22 @@ impl Files {
     /// # Errors
     /// [`FileError::Disk`].
     pub fn day(&self, symbol: &Symbol, day: UnixMillis) -> Result<Day, FileError> {
+        self.day_with(symbol, day, |_| true)
+    }
+
+    /// Reads what the manifest of a day has about some minutes, and about packs.
+    ///
+    /// # Errors
+    /// [`FileError::Disk`].
+    pub fn day_with(
+        &self,
+        symbol: &Symbol,
+        day: UnixMillis,
+        is_wanted: impl Fn(UnixMillis) -> bool,
+    ) -> Result<Day, FileError> {
         let path = manifest_path(symbol, day);
         match self.disk.read(&path) {
-            Ok(bytes) => Ok(Day::parse(&bytes)),
+            Ok(bytes) => Ok(Day::parse(&bytes, is_wanted)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Day::default()),
             Err(error) => Err(FileError::disk("read", &path)(error)),
         }

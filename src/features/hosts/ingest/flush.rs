@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::super::sample::Sample;
@@ -21,7 +23,7 @@ use super::memory::{Host, HostBatch};
 use super::spool::{self, Spool, SpoolRecord};
 use crate::clock::UnixMillis;
 use crate::lifecycle::Tasks;
-use crate::redis::{FaultKind, Outcome, RedisFault};
+use crate::redis::{Backoff, FaultKind, Outcome, RedisFault};
 
 const NAME: &str = "hosts.write";
 
@@ -30,6 +32,11 @@ const WRITE_SAMPLES: usize = 5_000;
 
 /// Samples of one plain chunk: 78 KB, a small value for Redis.
 const PLAIN_SAMPLES: usize = 512;
+
+/// How long a service that stops tries to write samples that are only in its memory: half of the time that it has by default.
+const LAST_TRIES: Duration = Duration::from_secs(14);
+/// The first and the longest pause between these tries.
+const LAST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// Runs the batch writer from the start of the service until it stops.
 ///
@@ -55,7 +62,7 @@ async fn run(
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
             () = std::future::ready(()), if is_first => false,
-            () = tokio::time::sleep(hosts.config.batch_interval.duration()) => false,
+            () = sleep(hosts.config.batch_interval.duration()) => false,
             () = hosts.memory.pressure.notified() => false,
             Some(caller) = flush_requests.recv() => {
                 flush_request = Some(caller);
@@ -78,6 +85,9 @@ async fn run(
             dropped = dropped_by_now;
         }
         if is_last {
+            if hosts.spool.is_none() {
+                hosts.write_last().await;
+            }
             let lost = hosts.memory.unstored();
             if lost > 0 {
                 tracing::error!(samples = lost, "host samples lost at shutdown: Redis did not store them");
@@ -106,6 +116,17 @@ impl HostService {
             rest = rest.saturating_sub(settled.max(1));
         }
         Ok(written)
+    }
+
+    /// Writes what is left before memory ends with the process: Redis may be starting, or its connection be made again.
+    async fn write_last(&self) {
+        let (began, mut backoff) = (Instant::now(), Backoff::new(LAST_PAUSES[0], LAST_PAUSES[1]));
+        while self.memory.unstored() > 0 && began.elapsed() < LAST_TRIES {
+            sleep(backoff.pause()).await;
+            if let Err(fault) = self.write().await {
+                tracing::debug!(%fault, "the last samples are not stored yet");
+            }
+        }
     }
 
     /// Writes batches; those that fail are queued again.

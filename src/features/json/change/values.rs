@@ -28,6 +28,8 @@ pub(super) fn insert(
         };
         copies += 1;
         limits.size.check_added(copies, length)?;
+        // An array otherwise takes twice its memory when it grows.
+        items.reserve_exact(values.len());
         items.splice(at..at, values.iter().cloned());
         Ok(Some((Node::count(items.len()), true)))
     })

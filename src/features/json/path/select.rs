@@ -9,12 +9,16 @@ use super::{Path, Segment, Selector};
 
 /// The number of member names that can be compared in the time of one visit.
 const NAMES_COMPARED: usize = 16;
+/// What a location costs, in visits: its allocation, its place in the order of changes, and the result of its change.
+const LOCATION: usize = 8;
 /// The levels of a location that can be stored in the time of one visit.
 const LEVELS_STORED: usize = 4;
 
-/// The paths of a request would visit more values than the limit allows.
+/// The paths of a request would take more visits than the limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the paths of this request visit more than {limit} values")]
+#[error(
+    "the paths of this request take more than {limit} visits; a value takes one, and a value to be changed nine or more"
+)]
 pub(in super::super) struct TooManyVisits {
     pub limit: usize,
 }
@@ -81,7 +85,7 @@ impl Recorded for Location {
     }
 
     fn cost_of_child(&self) -> usize {
-        1 + self.len().div_ceil(LEVELS_STORED)
+        LOCATION + self.len().div_ceil(LEVELS_STORED)
     }
 }
 

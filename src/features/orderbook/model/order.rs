@@ -101,9 +101,7 @@ pub(in super::super) struct Order {
     pub order_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_order_id: Option<String>,
-    /// Absent for callers that may not see it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
+    pub owner: String,
     pub side: Side,
     pub price: String,
     /// The whole quantity, filled and remaining.

@@ -49,7 +49,7 @@ pub(in super::super) async fn get_order(
 ) -> Result<Response, Problem> {
     let (rules, record) = books.record(&path.symbol, &Actor::of(&caller)?, &path.order_id).await?;
     let tag: HeaderValue = ETag(record.version()).header();
-    Ok(([(header::ETAG, tag)], Json(record.show(&rules, true))).into_response())
+    Ok(([(header::ETAG, tag)], Json(record.show(&rules))).into_response())
 }
 
 /// Cancel an order.

@@ -13,7 +13,7 @@ use super::super::strategy::rule::KeyUsage;
 use super::expiring_table::{Entry, ExpiringTable};
 use crate::clock::Clock;
 
-/// Keys in the cache, at 80 bytes each: 8 MB. A used-up key that does not fit costs a call to Redis, as without a cache.
+/// Keys in the cache, at 80 bytes each: at most 8 MB. A used-up key that does not fit costs a call to Redis, as without a cache.
 const CAPACITY: usize = 100_000;
 /// The longest time for which a denial is kept, in case a key is deleted in Redis by hand.
 const MAX_AGE: Duration = Duration::from_secs(60);

@@ -1,8 +1,9 @@
-//! A table of entries that expire, with a fixed size: its memory does not grow with the number of keys.
+//! A table of entries that expire, with a fixed capacity: its memory is bounded, whatever the number of keys.
 //!
 //! The table is set-associative, like a processor's cache: a key's hash selects a set of a few slots. A new entry takes a
-//! free or expired slot, or else replaces the entry that expires first. Keys are identified by 64 bits of a keyed hash,
-//! for which a client cannot construct collisions.
+//! free or expired slot, or else replaces the entry that expires first. A set is allocated for its first entry, so that a
+//! few keys take little memory. Keys are identified by 64 bits of a keyed hash, for which a client cannot construct
+//! collisions.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -15,11 +16,15 @@ const SHARDS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct ExpiringTable<T> {
-    /// The slots of each shard, set by set.
-    shards: Box<[Mutex<Vec<Slot<T>>>]>,
+    shards: Box<[Mutex<Shard<T>>]>,
     sets_per_shard: usize,
     hasher: RandomState,
 }
+
+type Set<T> = Box<[Slot<T>; WAYS]>;
+
+/// The sets that have entries, and places for the others.
+type Shard<T> = Vec<Option<Set<T>>>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot<T> {
@@ -36,7 +41,7 @@ pub(super) struct Entry<T> {
 }
 
 impl<T: Copy + Default> ExpiringTable<T> {
-    /// Makes a table for about `capacity` keys, which allocates each shard on first use.
+    /// Makes a table for about `capacity` keys.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -47,7 +52,7 @@ impl<T: Copy + Default> ExpiringTable<T> {
 
     /// The entry of a key, unless it has expired.
     pub(super) fn get(&self, key: &impl Hash, now: Duration) -> Option<Entry<T>> {
-        self.with_set(key, |set, hash| find(set, hash, now).copied())
+        self.with_set(key, |set, hash| find(set.as_deref()?, hash, now))
     }
 
     /// Calls `update` with the entry of a key, and stores the entry that it leaves.
@@ -58,10 +63,10 @@ impl<T: Copy + Default> ExpiringTable<T> {
         update: impl FnOnce(&mut Option<Entry<T>>) -> R,
     ) -> R {
         self.with_set(key, |set, hash| {
-            let mut entry = find(set, hash, now).copied();
+            let mut entry = set.as_deref().and_then(|slots| find(slots, hash, now));
             let result = update(&mut entry);
             if let Some(entry) = entry {
-                store(set, hash, now, entry);
+                store(set.get_or_insert_default().as_mut_slice(), hash, now, entry);
             }
             result
         })
@@ -74,20 +79,23 @@ impl<T: Copy + Default> ExpiringTable<T> {
         }
     }
 
-    fn with_set<R>(&self, key: &impl Hash, apply: impl FnOnce(&mut [Slot<T>], u64) -> R) -> R {
+    fn with_set<R>(&self, key: &impl Hash, apply: impl FnOnce(&mut Option<Set<T>>, u64) -> R) -> R {
         let hash = self.hasher.hash_one(key);
         let (shard, set) = (remainder(hash, SHARDS), remainder(hash / 64, self.sets_per_shard));
-        let Some(shard) = self.shards.get(shard) else { return apply(&mut [], hash) };
-        let mut slots = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.is_empty() {
-            slots.resize(self.sets_per_shard * WAYS, Slot::default());
+        let Some(shard) = self.shards.get(shard) else { return apply(&mut None, hash) };
+        let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if sets.is_empty() {
+            sets.resize_with(self.sets_per_shard, || None);
         }
-        apply(slots.get_mut(set * WAYS..(set + 1) * WAYS).unwrap_or_default(), hash)
+        match sets.get_mut(set) {
+            Some(set) => apply(set, hash),
+            None => apply(&mut None, hash),
+        }
     }
 }
 
-fn find<T>(set: &[Slot<T>], hash: u64, now: Duration) -> Option<&Entry<T>> {
-    set.iter().find(|slot| slot.hash == hash && slot.entry.ends > now).map(|slot| &slot.entry)
+fn find<T: Copy>(set: &[Slot<T>], hash: u64, now: Duration) -> Option<Entry<T>> {
+    set.iter().find(|slot| slot.hash == hash && slot.entry.ends > now).map(|slot| slot.entry)
 }
 
 fn store<T>(set: &mut [Slot<T>], hash: u64, now: Duration, entry: Entry<T>) {
@@ -133,10 +141,26 @@ mod tests {
         for key in 0..1_000_000_u64 {
             put(&table, key, key, at(key + 1));
         }
-        let slots: usize = table.shards.iter().map(|shard| shard.lock().expect("a shard").len()).sum();
-        assert_eq!(slots, 8_192);
+        assert_eq!(sets(&table) * WAYS, 8_192);
         let kept = (0..1_000_000_u64).filter(|key| table.get(key, at(0)).is_some());
         assert!(kept.min().is_some_and(|oldest| oldest > 900_000), "entries that expire late stay");
+    }
+
+    #[test]
+    fn memory_is_taken_for_the_keys_that_are_stored() {
+        let table = ExpiringTable::new(1 << 20);
+        for key in 0..1_000 {
+            assert_eq!(table.get(&key, at(0)), None);
+            table.update(&key, at(0), |_| ());
+        }
+        assert_eq!(sets(&table), 0);
+        (0..100).for_each(|key| put(&table, key, key, at(10)));
+        assert!((90..=100).contains(&sets(&table)), "{}", sets(&table));
+    }
+
+    /// The sets with memory of their own.
+    fn sets(table: &ExpiringTable<u64>) -> usize {
+        table.shards.iter().map(|shard| shard.lock().expect("a shard").iter().flatten().count()).sum()
     }
 
     #[test]

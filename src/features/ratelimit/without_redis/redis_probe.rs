@@ -18,9 +18,9 @@ use super::denial_cache::DenialCache;
 use crate::lifecycle::Tasks;
 use crate::redis::{FaultKind, RedisFault};
 
-/// Time between two polls. All replicas apply an administrator's change within a second, for two small reads per second
+/// Time between two polls. All replicas apply an administrator's change within a second, for about one small read per second
 /// and replica.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(900);
 /// Time between two polls while Redis is unavailable.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const TASK: &str = "ratelimit.watch";

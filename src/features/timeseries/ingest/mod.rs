@@ -57,8 +57,8 @@ pub(super) struct Ingest {
     answer: StreamAnswer,
 }
 
-/// The memory of a buffered series beyond its samples (its entry and first allocation), in samples.
-const SERIES_WEIGHT: usize = 8;
+/// The memory of a buffered series beyond its samples (its entry, the command that writes it and the reply), in samples.
+const SERIES_WEIGHT: usize = 64;
 
 impl Ingest {
     pub(super) fn new(

@@ -3,10 +3,11 @@ import { useEffect, useState } from './dom.js'
 
 /** A response that is not a success, with the texts of its problem. */
 export class ApiError extends Error {
-  /** @param {number} status @param {any} problem */
-  constructor(status, problem) {
+  /** @param {number} status @param {any} problem @param {number} [wait] The seconds until another attempt makes sense. */
+  constructor(status, problem, wait = 0) {
     super(problem?.detail || problem?.title || `HTTP ${status}`)
     this.status = status
+    this.wait = wait
     /** @type {string} */
     this.code = problem?.code ?? ''
   }
@@ -65,7 +66,7 @@ export async function request(path, options) {
   } catch {
     // A proxy may have answered.
   }
-  throw new ApiError(response.status, problem)
+  throw new ApiError(response.status, problem, Number(response.headers.get('retry-after')) || 0)
 }
 
 /** The JSON of a response; with a body, the request is a POST.

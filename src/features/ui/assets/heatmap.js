@@ -5,7 +5,9 @@ import { t } from './language.js'
 import { Rows } from './parts.js'
 
 const COLUMNS = 96
-const ROW_HEIGHT = 10
+/** The heights of a row and of all rows, pixels: a year is as high as a screen. */
+const ROW_HEIGHT = [3, 10]
+const HEIGHT = 1_000
 
 // Cividis, whose steps people with colour-blindness see as well (Nuñez, Anderton, Renslow 2018).
 const STEPS = [[0, 34, 78], [35, 62, 108], [87, 93, 109], [124, 123, 120], [165, 156, 116], [211, 193, 100], [254, 232, 56]]
@@ -62,15 +64,16 @@ export function HeatMap({ times, values, zone, unit, title }) {
     const column = Math.floor(((event.clientX - box.left) / box.width) * COLUMNS)
     if (row && column >= 0 && column < COLUMNS) point(`${row.day} ${clock(column)}: ${number(row.cells[column], 3)} ${unit}`)
   }
+  const rowHeight = Math.min(Math.max(Math.floor(HEIGHT / rows.length), ROW_HEIGHT[0]), ROW_HEIGHT[1])
   if (rows.length === 0) return html`<p class="note">${t('noData')}</p>`
   return html`<figure class="heat">
     <div class="hours" aria-hidden="true">${[0, 6, 12, 18].map(hour => html`<span>${clock(hour * 4)}</span>`)}</div>
     <canvas ref=${canvas} width=${COLUMNS} height=${rows.length} class="cells" role="img" aria-label=${title}
-      style=${{ height: `${rows.length * ROW_HEIGHT}px` }} onMouseMove=${follow} onMouseLeave=${() => point('')}></canvas>
+      style=${{ height: `${rows.length * rowHeight}px` }} onMouseMove=${follow} onMouseLeave=${() => point('')}></canvas>
     <div class="legend"><span class="moment">${pointed || `${rows[0].day} – ${rows[rows.length - 1].day}`}</span>
       <span class="scale">${number(low)} <span class="ramp" aria-hidden="true"></span> ${number(high)} ${unit}</span></div>
     <details onToggle=${(/** @type {any} */ event) => setOpen(event.target.open)}><summary>${t('table')}: ${title}</summary>
-      ${isOpen && html`<${Rows} caption=${title} header=${[t('day'), `${t('total')}, ${unit}`, `${t('peak')}, ${unit}`, t('peakTime')]} numeric=${true}
+      ${isOpen && html`<${Rows} caption=${title} header=${[t('day'), `${t('total')}, ${unit}`, `${t('peak')}, ${unit}`, t('peakTime')]} numeric=${1}
         rows=${rows.map(({ day, cells }) => {
           const most = cells.reduce((/** @type {number} */ best, value, column) => ((value ?? -Infinity) > (cells[best] ?? -Infinity) ? column : best), 0)
           return [day, number(cells.reduce((/** @type {number} */ total, value) => total + (value ?? 0), 0), 3), number(cells[most], 3), clock(most)]

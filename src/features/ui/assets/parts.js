@@ -5,15 +5,16 @@ import { isZone } from './format.js'
 import { t } from './language.js'
 import { change } from './url.js'
 
-/** A table. Cells are texts or elements.
- * @param {{ caption: string, header: string[], rows: any[][], numeric?: boolean }} props */
-export function Rows({ caption, header, rows, numeric = false }) {
+/** A table. Cells are texts or elements; those from the column `numeric` on are numbers.
+ * @param {{ caption: string, header: string[], rows: any[][], numeric?: number }} props */
+export function Rows({ caption, header, rows, numeric = Infinity }) {
+  const kind = (/** @type {number} */ at) => (at >= numeric ? 'number' : '')
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}>
-    <table class=${numeric ? 'numeric' : ''}>
+    <table>
       <caption class="hidden">${caption}</caption>
-      <thead><tr>${header.map(name => html`<th scope="col">${name}</th>`)}</tr></thead>
+      <thead><tr>${header.map((name, at) => html`<th scope="col" class=${kind(at)}>${name}</th>`)}</tr></thead>
       <tbody>${rows.map(row => html`<tr>${row.map((cell, at) =>
-        at === 0 ? html`<th scope="row">${cell}</th>` : html`<td>${cell}</td>`)}</tr>`)}</tbody>
+        at === 0 ? html`<th scope="row">${cell}</th>` : html`<td class=${kind(at)}>${cell}</td>`)}</tr>`)}</tbody>
     </table>
   </div>`
 }

@@ -33,12 +33,14 @@ function options(props, width, point) {
   return {
     width, height,
     legend: { show: false },
+    // The label of the last time is wider than its half of the plot.
+    padding: [8, seconds ? 16 : 36, 0, 0],
     cursor: {
       drag: { x: Boolean(props.zoom), y: false, setScale: false },
       ...(group ? { sync: { key: group } } : {}),
     },
     ...(zone ? { tzDate: (/** @type {number} */ at) => uPlot.tzDate(new Date(at * 1000), zone) } : {}),
-    scales: { x: { time: true, range: hasBars ? widened : undefined }, y: props.range ? { range: props.range } : { range: padded }, volume: { range: quarter } },
+    scales: { x: { time: true, range: (/** @type {any} */ plot, /** @type {number} */ from, /** @type {number} */ to) => moments(plot, from, to, hasBars) }, y: props.range ? { range: props.range } : { range: padded }, volume: { range: quarter } },
     axes: [
       { ...axis, space: 80, size: seconds ? 26 : 40, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map(shown) },
       { ...axis, size: 56, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map(value => number(value)) },
@@ -77,10 +79,12 @@ function padded(_, low, high) {
   return [from < 0 ? from - room : from, to + room]
 }
 
-/** Shows the first and the last bar completely.
- * @param {any} plot @param {number} from @param {number} to @returns {[number, number]} */
-function widened(plot, from, to) {
-  const half = (to - from) / Math.max(1, plot.data[0].length - 1) / 2 || 1
+/** Shows half an hour around a single time, and the first and the last bar completely.
+ * @param {any} plot @param {number} from @param {number} to @param {boolean} hasBars @returns {[number, number]} */
+function moments(plot, from, to, hasBars) {
+  const { length } = plot.data[0]
+  if (length === 1) return [plot.data[0][0] - 900, plot.data[0][0] + 900]
+  const half = hasBars && length > 1 ? (to - from) / (length - 1) / 2 : 0
   return [from - half, to + half]
 }
 
@@ -141,7 +145,7 @@ export function Plot(props) {
     <details onToggle=${(/** @type {any} */ event) => setOpen(event.target.open)}>
       <summary>${t('table')}: ${title}</summary>
       ${isOpen && html`${first > 0 && html`<p class="note">${t('tableNewest')}</p>`}
-        <${Rows} caption=${title} header=${[t('time'), ...lines.map(line => line.label)]} numeric=${true}
+        <${Rows} caption=${title} header=${[t('time'), ...lines.map(line => line.label)]} numeric=${1}
           rows=${times.slice(first).map((millis, row) =>
             [said(millis), ...lines.map(line => number(line.values[first + row], line.decimals))]).reverse()} />`}
     </details>

@@ -8,13 +8,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use futures_util::stream;
-use tokio::sync::broadcast::Receiver;
 
-use crate::features::ui::live::Shared;
+use crate::features::ui::live::{Shared, Viewing};
 use crate::http::auth::Principal;
 use crate::http::extract::{NoQuery, OpenConnection};
 use crate::http::problem::Problem;
-use crate::http::reply::event_stream;
+use crate::http::reply::limited_event_stream;
 use crate::http::slots::Slot;
 
 /// The scopes whose actions the page offers.
@@ -23,7 +22,10 @@ const OFFERED: &[&str] = &["cache:write", "json:write"];
 /// Receive the live numbers of the web page as Server-Sent Events.
 ///
 /// The event `caller` names the actions that the page may offer to the caller: the scopes `cache:write` and `json:write`.
-/// Each event `frame` has the numbers of one second at this replica; the first ones are those of the last ten minutes. A client that reads too slowly is disconnected. When the credential expires, the stream ends with the event `expired`.
+/// The event `replica` names the replica that sends the stream, its version, and when it started. Each event `frame` has the
+/// numbers of one second at this replica; the first ones are those of the last ten minutes. A client that reads too slowly is
+/// disconnected. After ten minutes the stream ends with the event `again`, and when the credential expires, with the event
+/// `expired`.
 #[utoipa::path(get, path = "/ui/events", tag = "ui", operation_id = "stream_live_numbers",
     responses((status = 200, description = "A stream of events until the client leaves", content_type = "text/event-stream",
         body = String)))]
@@ -37,8 +39,13 @@ pub(in super::super) async fn stream_live_numbers(
     let expires = caller.end(live.deps.clock.now());
     let may: Vec<&str> = OFFERED.iter().copied().filter(|scope| caller.may(scope)).collect();
     let (kept, frames) = live.frames.follow();
-    let mut beginning = format!("event: caller\ndata: {}\n\n", serde_json::json!({ "may": may })).into_bytes();
+    let replica = serde_json::json!({
+        "name": &*live.deps.replica, "version": env!("CARGO_PKG_VERSION"), "started": live.started,
+    });
+    let caller = serde_json::json!({ "may": may });
+    let mut beginning = format!("event: caller\ndata: {caller}\n\nevent: replica\ndata: {replica}\n\n").into_bytes();
     beginning.extend_from_slice(&kept);
+    let (tasks, idle) = (live.deps.tasks.clone(), live.idle);
     let open = open.map(|Extension(open)| open);
     let state = Viewer {
         live,
@@ -49,16 +56,17 @@ pub(in super::super) async fn stream_live_numbers(
         _slot: slot,
         _open: open,
     };
-    Ok(event_stream(stream::unfold(state, |mut state| async move {
+    let pieces = stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
         Some((chunk, state))
-    })))
+    });
+    Ok(limited_event_stream(pieces, &tasks, idle))
 }
 
 struct Viewer {
     live: Shared,
     beginning: Option<Bytes>,
-    frames: Receiver<Bytes>,
+    frames: Viewing,
     /// When the credential ends.
     expires: Option<Instant>,
     has_expired: bool,
@@ -84,7 +92,7 @@ impl Viewer {
             }
         };
         tokio::select! {
-            frame = self.frames.recv() => frame.ok(),
+            frame = self.frames.next() => frame,
             () = self.live.deps.phase.draining() => None,
             () = expiry => {
                 self.has_expired = true;

@@ -1,6 +1,9 @@
 //! One batch of a run: look, fetch, compare, write.
 
 use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::pass::Pass;
 use crate::cached::{Change, ChangeKind, Changed, Found, OpenedTag, Seen};
@@ -13,7 +16,11 @@ use crate::features::warming::values::life;
 use crate::redis::{Backoff, Effect, RedisFault};
 
 /// The pauses before a fetch is repeated: the first one, and the longest.
-const RETRY: [std::time::Duration; 2] = [std::time::Duration::from_millis(100), std::time::Duration::from_secs(5)];
+const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// The keys of one exchange with Redis, which takes about 15 us for each of them: clients wait for a whole one.
+const SLICE: usize = 8;
+/// The pause between two exchanges of a batch, which would otherwise be one burst.
+const REST: Duration = Duration::from_millis(1);
 /// How long the lease to fill an absent value lasts, milliseconds: a fetch may be repeated.
 const LEASE: u64 = 20_000;
 /// How long validators are kept, milliseconds: a day.
@@ -51,7 +58,7 @@ impl WarmingService {
             return Ok(Vec::new());
         }
         let seen = self.cache()?.look(keys, 0).await?;
-        let ttl = std::time::Duration::from_millis(task.definition.ttl_ms).mul_f64(rule.share).as_millis();
+        let ttl = Duration::from_millis(task.definition.ttl_ms).mul_f64(rule.share).as_millis();
         let is_due = |seen: &Seen| match &seen.found {
             Found::Value(value) => value.ttl_ms.is_some_and(|left| u128::from(left) < ttl),
             Found::Absent { .. } => rule.fetches_absent,
@@ -64,7 +71,13 @@ impl WarmingService {
     pub(super) async fn warm_batch(&self, pass: &mut Pass<'_>, keys: Vec<String>) -> Result<u32, WarmingError> {
         let (task, cache, dry_run) = (pass.task, self.cache()?, pass.run.dry_run);
         pass.run.counts.fetched += count(keys.len());
-        let seen = cache.look(&keys, if dry_run { 0 } else { LEASE }).await?;
+        let mut seen = Vec::with_capacity(keys.len());
+        for some in keys.chunks(SLICE) {
+            if !seen.is_empty() {
+                sleep(REST).await;
+            }
+            seen.extend(cache.look(some, if dry_run { 0 } else { LEASE }).await?);
+        }
         let tags =
             if dry_run { Vec::new() } else { cache.open_tags(&task.definition.tags, task.definition.ttl_ms).await? };
         let validators = self.validators(task, &seen).await?;
@@ -119,7 +132,14 @@ impl WarmingService {
         }
         let mut written = 0;
         let mut validators = Vec::new();
-        let results = if changes.is_empty() { Vec::new() } else { self.cache()?.change(changes, tags).await? };
+        let mut results = Vec::with_capacity(changes.len());
+        let mut changes = changes.into_iter().peekable();
+        while changes.peek().is_some() {
+            if !results.is_empty() {
+                sleep(REST).await;
+            }
+            results.extend(self.cache()?.change(changes.by_ref().take(SLICE).collect(), tags).await?);
+        }
         for ((key, kind, verdict), result) in waiting.into_iter().zip(results) {
             match result {
                 Ok(Changed::Done) => {
@@ -196,7 +216,7 @@ impl WarmingService {
                 Some(Ok(_)) => false,
             };
             if attempt < pass.task.attempts() && answers.iter().any(fails) {
-                tokio::time::sleep(wait.unwrap_or_else(|| backoff.pause()).min(RETRY[1])).await;
+                sleep(wait.unwrap_or_else(|| backoff.pause()).min(RETRY[1])).await;
             }
         }
         let missing = || Err(SourceError::temporary("the source gave no answer"));

@@ -26,6 +26,8 @@ pub(super) const NAME: &str = "warming";
 
 /// How often a replica looks for tasks that are due.
 const POLL: Duration = Duration::from_secs(1);
+/// How often a replica looks while no task can become due by itself. Requests wake the replica that received them.
+const IDLE_POLL: Duration = Duration::from_secs(60);
 /// The runs of a replica at the same time.
 const PARALLEL: usize = 2;
 /// How long the end of the service waits for runs to reach the end of their batch.
@@ -50,8 +52,9 @@ pub(super) async fn run(warming: Shared, reports: Tasks, health: ComponentHealth
             () = tokio::time::sleep_until(next) => {}
             () = warming.wake.notified() => {}
         }
-        next = Instant::now() + POLL;
         let due = warming.due(&mut rounds).await;
+        let is_idle = runs.is_empty() && due.is_ok() && warming.plan().values().all(|task| task.is_disabled);
+        next = Instant::now() + if is_idle { IDLE_POLL } else { POLL };
         reports.report(NAME, due.as_ref().map(|_| ()).map_err(ToString::to_string));
         health.report(NAME, warming.health());
         for Due { task, work } in due.unwrap_or_default() {

@@ -1,7 +1,7 @@
 //! Masters of a cluster fail, are replaced by hand, and lose slots to another one, all under load.
 
-use super::{has, in_sync, is_long, open_book, random, round};
-use crate::support::{Cluster, TestApp, eventually};
+use super::{config, in_sync, is_long, open_book, random, round};
+use crate::support::{Cluster, TestApp, eventually, replication_has};
 
 /// The slots that are moved from one master to another.
 const MOVED_SLOTS: i64 = 500;
@@ -9,8 +9,7 @@ const MOVED_SLOTS: i64 = 500;
 #[tokio::test]
 async fn no_write_that_a_replica_had_is_lost_when_the_masters_of_a_cluster_change() {
     let mut cluster = Cluster::with_replicas().await;
-    let config = format!("{}[streams]\nmax_streams = 1000000\n", cluster.config());
-    let app = TestApp::builder().system_clock().config(&config).spawn().await;
+    let app = TestApp::builder().system_clock().config(&config(&cluster.config())).spawn().await;
     open_book(&app).await;
     let mut first = round(&app, "500 slots move", 0, async || move_slots(&cluster, 0, 1).await).await;
     for shard in 0..3 {
@@ -30,21 +29,13 @@ async fn no_write_that_a_replica_had_is_lost_when_the_masters_of_a_cluster_chang
     }
 }
 
-fn swap_roles(cluster: &mut Cluster, shard: usize) {
-    std::mem::swap(&mut cluster.nodes[shard], &mut cluster.replicas[shard]);
-}
-
 /// The replica takes over while its master is well.
 async fn replace(app: &TestApp, cluster: &mut Cluster, shard: usize, first: u64) -> u64 {
-    let (master, replica) = (&cluster.nodes[shard], &cluster.replicas[shard]);
-    let next = round(app, &format!("master {shard} is replaced by hand"), first, async || {
-        let _: String = replica.command(&["CLUSTER", "FAILOVER"]);
-        eventually("the replica is the master", async || has(replica, "role:master")).await;
-        in_sync(replica, master).await;
+    round(app, &format!("master {shard} is replaced by hand"), first, async || {
+        cluster.replace_master(shard).await;
+        in_sync(&cluster.nodes[shard], &cluster.replicas[shard]).await;
     })
-    .await;
-    swap_roles(cluster, shard);
-    next
+    .await
 }
 
 /// The replica takes over after its master was killed, which comes back without its data.
@@ -52,12 +43,12 @@ async fn kill(app: &TestApp, cluster: &mut Cluster, shard: usize, first: u64) ->
     let (master, replica) = (&mut cluster.nodes[shard], &cluster.replicas[shard]);
     let next = round(app, &format!("master {shard} is killed"), first, async || {
         master.kill();
-        eventually("the replica is the master", async || has(replica, "role:master")).await;
+        eventually("the replica is the master", async || replication_has(replica, "role:master")).await;
         master.boot();
         in_sync(replica, master).await;
     })
     .await;
-    swap_roles(cluster, shard);
+    cluster.swap_roles(shard);
     next
 }
 

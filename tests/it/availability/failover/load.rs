@@ -8,23 +8,31 @@ use axum::http::Method;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::record::{Lease, Record, Told, Write};
+use super::histories::Histories;
+use super::record::{Increment, Lease, Record, Told, Write};
 use crate::support::{Reply, TestApp};
 
-const JSON: (&str, &str) = ("content-type", "application/json");
-const ONE: (&str, &str) = ("durability", "replicated=1");
+pub(super) const JSON: (&str, &str) = ("content-type", "application/json");
+pub(super) const ONE: (&str, &str) = ("durability", "replicated=1");
 /// A limiter whose windows outlast a round.
-pub const LIMITER: &str = "authentication";
+pub(super) const LIMITER: &str = "authentication";
 /// The lease of the contended lock, and how long its holder keeps it.
 const LEASE_MS: u64 = 2_000;
 const HOLD: Duration = Duration::from_millis(2);
 /// A caller that was refused tries again after this time.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
+
+/// The time of a round, in which all requests that are repeated must succeed. It bounds what a round stores, too.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// A run of the callers against one service.
 pub struct Load<'a> {
-    app: &'a TestApp,
+    pub(super) app: &'a TestApp,
+    begun: Instant,
     record: Mutex<Record>,
+    histories: Mutex<Histories>,
+    /// Checks of limits without and with a demand for a replica.
+    pub(super) checks: [AtomicU64; 2],
     /// Successful writes for which a replica was demanded.
     pub made: AtomicU64,
     pub is_over: AtomicBool,
@@ -33,13 +41,16 @@ pub struct Load<'a> {
 
 impl<'a> Load<'a> {
     /// `first` is above the numbers of all earlier runs.
-    pub fn new(app: &'a TestApp, first: u64) -> Self {
+    pub async fn begin(app: &'a TestApp, first: u64) -> Self {
         Self {
             app,
+            begun: Instant::now(),
             record: Mutex::default(),
+            histories: Mutex::new(Histories::begin(app, first).await),
+            checks: [const { AtomicU64::new(0) }; 2],
             made: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
-            numbers: AtomicU64::new(first),
+            numbers: AtomicU64::new(first + 1),
         }
     }
 
@@ -47,28 +58,42 @@ impl<'a> Load<'a> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub async fn run(&self) {
-        let writers = join_all((0..6).map(|at| self.write(at < 4)));
-        tokio::join!(writers, join_all((0..2).map(|_| self.count())), join_all((0..2).map(|_| self.lock())));
+    pub(super) fn histories(&self) -> MutexGuard<'_, Histories> {
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn goes_on(&self) -> bool {
+    pub async fn run(&self) {
+        let writers = join_all((0..6).map(|at| self.write(at < 4)));
+        let checks = join_all([true, true, false].map(|is_durable| self.check(is_durable)));
+        let histories = async { tokio::join!(self.publish(), self.follow(), self.append(), checks) };
+        tokio::join!(writers, join_all((0..2).map(|_| self.count())), join_all((0..2).map(|_| self.lock())), histories);
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
         !self.is_over.load(Ordering::Relaxed)
     }
 
     /// A name that nothing else has.
-    fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> (Reply, Told) {
-        let reply = self.app.send(method, path, headers, body.to_string()).await;
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> (Reply, Told) {
+        let reply = self.app.send(method.clone(), path, headers, body.to_string()).await;
         let answer = if reply.status.is_success() { Value::Null } else { reply.json() };
         let code = answer["code"].as_str().unwrap_or_default();
         let status = reply.status.as_u16();
+        let described = || format!("{method} {path} {headers:?} {body} is {status} {}", reply.text());
         // 409: the lock is held, or the same increment is being made.
-        assert!([200, 201, 204, 409, 503, 504].contains(&status), "{}", reply.text());
-        self.record().count(status, code);
+        assert!([200, 201, 204, 409, 503, 504].contains(&status), "{}", described());
+        assert!(self.begun.elapsed() < LIMIT, "after {LIMIT:?}, {}", described());
+        self.record().count(status, code, described);
         let told = match answer["outcome"].as_str() {
             _ if reply.status.is_success() => Told::Made,
             Some("not_applied") => Told::NotMade,
@@ -121,10 +146,15 @@ impl<'a> Load<'a> {
         while self.goes_on() {
             let key = format!("increment-{}", self.number());
             let headers = [JSON, ONE, ("idempotency-key", &key)];
-            while self.send(Method::POST, "/cache/counter/increment", &headers, &json!({})).await.1 != Told::Made {
+            let made = loop {
+                let (reply, told) = self.send(Method::POST, "/cache/counter/increment", &headers, &json!({})).await;
+                if told == Told::Made {
+                    break reply.json();
+                }
                 pause(PAUSE).await;
-            }
-            self.record().increments += 1;
+            };
+            let value = made["value"].as_u64().expect("a number");
+            self.record().increments.push(Increment { key, value });
         }
     }
 
@@ -148,8 +178,18 @@ impl<'a> Load<'a> {
     }
 }
 
+impl Drop for Load<'_> {
+    /// A failure names the last requests that were refused.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let record = self.record();
+            println!("{} durable writes; {:?}; {:#?}", self.made.load(Ordering::Relaxed), record.statuses, record.last);
+        }
+    }
+}
+
 /// The time of a client between two requests.
-async fn pause(time: Duration) {
+pub(super) async fn pause(time: Duration) {
     // Clients that did not pause would measure how fast the service refuses.
     tokio::time::sleep(time).await;
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::super::socket::{Socket, number};
-use super::observer::{Observer, Position};
+use super::observer::{Observer, PAGE, Position};
 
 /// How often a waiting client looks whether the test is over.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -192,7 +192,7 @@ impl Client {
 
     async fn poll(&self, address: &str) -> Result<(), LinkEnd> {
         let (_, Position { epoch, offset }) = self.beginning();
-        let path = format!("/pubsub/{}/history?since={offset}&epoch={epoch}&wait_ms=1000&limit=100", self.channel);
+        let path = format!("/pubsub/{}/history?since={offset}&epoch={epoch}&wait_ms=1000&limit={PAGE}", self.channel);
         let mut reply = String::new();
         let read = async {
             let mut stream = send(address, &path, "Connection: close\r\n").await?;
@@ -205,22 +205,7 @@ impl Client {
             return Err(LinkEnd);
         }
         let page: Value = serde_json::from_str(body).map_err(|_| LinkEnd)?;
-        let items = page["items"].as_array().expect("items");
-        let mut observer = self.observer();
-        observer.listens = true;
-        if page["recovered"] == false {
-            let first = items.first().map(Position::of);
-            let before_first = first.map(|first| Position { offset: first.offset - 1, ..first });
-            observer.skip_to(before_first.unwrap_or_else(|| Position::of(&page)));
-        }
-        for message in items {
-            observer.message(Position::of(message), number(message));
-        }
-        let next = Position::of(&page);
-        if next != observer.position {
-            let wrong = format!("the next poll begins at {next:?}, the messages end at {:?}", observer.position);
-            observer.violate(wrong);
-        }
+        self.observer().page(&page);
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ use client::{Client, KINDS};
 use deployment::Deployment;
 #[cfg(debug_assertions)]
 use gridtokenx_redis::features::pubsub::IGNORES_HOLES;
-pub use observer::{Observer, Position, Published};
+pub use observer::{Observer, PAGE, Position, Published};
 use unchecked::Recorder;
 
 /// The channels of the test: their logs hold what a client misses while it is away.

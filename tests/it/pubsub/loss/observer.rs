@@ -4,6 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::super::socket::number;
+
+/// The most messages of a page of the history. A page with fewer ends where the channel does.
+pub const PAGE: usize = 100;
+
 /// A position in a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Position {
@@ -57,6 +62,12 @@ impl Published {
 
     pub fn end(&self) -> &Position {
         &self.messages.last().expect("an end").0
+    }
+
+    /// Messages whose offset is not above that of the message before, which was confirmed before they were sent.
+    pub fn backwards(&self) -> Vec<String> {
+        let falls = |pair: &&[(Position, u64)]| pair[1].0.offset <= pair[0].0.offset;
+        self.messages.windows(2).filter(falls).map(|pair| format!("{:?} after {:?}", pair[1], pair[0])).collect()
     }
 
     fn epoch_number(&self, epoch: &str) -> Option<usize> {
@@ -117,6 +128,24 @@ impl Observer {
         self.position = to;
     }
 
+    /// A page of the history that begins behind the last message.
+    pub fn page(&mut self, page: &Value) {
+        let items = page["items"].as_array().expect("items");
+        self.listens = true;
+        if page["recovered"] == false {
+            let first = items.first().map(Position::of);
+            let before_first = first.map(|first| Position { offset: first.offset - 1, ..first });
+            self.skip_to(before_first.unwrap_or_else(|| Position::of(page)));
+        }
+        for message in items {
+            self.message(Position::of(message), number(message));
+        }
+        let next = Position::of(page);
+        if items.len() < PAGE && next != self.position {
+            self.violate(format!("the next poll begins at {next:?}, the messages end at {:?}", self.position));
+        }
+    }
+
     pub fn violate(&mut self, wrong: String) {
         self.violation.get_or_insert(wrong);
     }
@@ -173,6 +202,20 @@ impl Gap {
         let is_before_end = at < to || at == to && position.offset <= self.to.offset;
         is_behind && is_before_end
     }
+}
+
+#[test]
+fn offsets_that_do_not_rise_are_found() {
+    let published = |offsets: &[u64]| {
+        let mut published = Published::begin(Position::new("a", 1));
+        for &offset in offsets {
+            published.add(Position::new("b", offset), offset, 1);
+        }
+        published.backwards()
+    };
+    assert!(published(&[2, 4]).is_empty());
+    assert_eq!(published(&[1]).len(), 1, "a new epoch does not begin again");
+    assert_eq!(published(&[3, 3, 2]).len(), 2);
 }
 
 #[test]

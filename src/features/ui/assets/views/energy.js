@@ -11,8 +11,9 @@ import { conditions, findSeries, joined, sum } from '../series.js'
 import { change } from '../url.js'
 
 export const ENERGY_SPAN = 7 * 86_400_000
-/** The longest heat map, milliseconds: 31 days. */
-const HEAT_SPAN = 31 * 86_400_000
+/** The longest heat map, and the part of it that one request loads, milliseconds. */
+const HEAT_SPAN = 366 * 86_400_000
+const HEAT_PART = 31 * 86_400_000
 const REFRESH = 15_000
 const KINDS = ['generation', 'consumption']
 
@@ -57,7 +58,17 @@ export function Energy({ params }) {
   const heatMap = useData(async signal => {
     const { from, to } = rangeOf(params, ENERGY_SPAN)
     const start = wholeFrom(Math.max(from, to - HEAT_SPAN), tz, '1d')
-    return energyOf(await load('/timeseries/query', { body: energyQuery(filter, '15m', tz, start, to), signal }))
+    /** @type {Energy} */
+    const all = { times: [], generation: [], consumption: [], net: [], truncated: false }
+    // One after the other: a year of many meters would be too much for one request.
+    for (let at = start; at < to; at += HEAT_PART) {
+      const body = energyQuery(filter, '15m', tz, at, Math.min(at + HEAT_PART, to))
+      const part = energyOf(await load('/timeseries/query', { body, signal }))
+      for (const name of /** @type {const} */ (['generation', 'consumption', 'net'])) all[name] = all[name].concat(part[name])
+      all.times = all.times.concat(part.times)
+      all.truncated ||= part.truncated
+    }
+    return all
   }, [filter, tz, params.span, params.to], 0)
   const labels = useData(async signal => {
     const series = await findSeries('kind=(generation,consumption)', 200, signal)
@@ -113,6 +124,7 @@ export function Energy({ params }) {
     <${Panel} title=${t('heatMap')} class="wide">
       <div class="controls"><${Choice} label=${t('shows')} name="heat" value=${heat} options=${[...KINDS, 'net'].map(kind => [kind, t(/** @type {any} */ (kind))])} /></div>
       <${Failure} error=${heatMap.error} />
+      ${heatMap.data?.truncated && html`<p class="failure">${t('truncated')}</p>`}
       ${heatMap.data && html`<${HeatMap} times=${heatMap.data.times} values=${/** @type {any} */ (heatMap.data)[heat] ?? heatMap.data.generation} zone=${tz} unit="kWh" title=${t('heatMap')} />`}
     </${Panel}></div>`
 }

@@ -30,8 +30,10 @@ function Sparkline({ values, verdict, label }) {
   const known = values.filter(value => value !== null)
   if (known.length === 0) return '–'
   const [low, high] = [Math.min(...known), Math.max(...known)]
-  const points = values.map((value, at) => value === null ? '' :
-    `${((at / Math.max(1, values.length - 1)) * 100).toFixed(1)},${(22 - ((value - low) / (high - low || 1)) * 20).toFixed(1)}`)
+  // One value is a line, too.
+  const drawn = values.length === 1 ? [values[0], values[0]] : values
+  const points = drawn.map((value, at) => value === null ? '' :
+    `${((at / Math.max(1, drawn.length - 1)) * 100).toFixed(1)},${(22 - ((value - low) / (high - low || 1)) * 20).toFixed(1)}`)
   return html`<svg class=${`spark ${verdict}`} viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label=${label}>
     <polyline points=${points.join(' ').trim()} /></svg>`
 }

@@ -1,35 +1,38 @@
 // Held locks with their leases, and what the limiters decide.
 import { load, segment, useData } from '../api.js'
-import { html, useState } from '../dom.js'
+import { html } from '../dom.js'
 import { duration, number } from '../format.js'
 import { t } from '../language.js'
 import { Failure, Field, Panel, Rows } from '../parts.js'
+import { change } from '../url.js'
 
 const REFRESH = 2_000
 
 /** @param {string} text @param {AbortSignal} signal */
 async function heldLocks(text, signal) {
   const page = await load('/locks?limit=200', { signal })
-  return { locks: page.items.filter((/** @type {any} */ lock) => lock.resource.includes(text)), more: page.next_cursor !== null }
+  const waiting = page.items.reduce((/** @type {number} */ sum, /** @type {any} */ lock) => sum + lock.waiters, 0)
+  return { locks: page.items.filter((/** @type {any} */ lock) => lock.resource.includes(text)), waiting, more: page.next_cursor !== null }
 }
 
-/** Looks at a limit without taking from it. */
-function TryKey() {
-  const [asked, ask] = useState(/** @type {{ limiter: string, key: string } | null} */ (null))
+/** Looks at a limit without taking from it. @param {{ params: Record<string, string> }} props */
+function TryKey({ params }) {
+  const { limiter = '', key = '' } = params
   const limiters = useData(signal => load('/ratelimit/limiters', { signal }), [])
-  const answer = useData(async signal => (asked ? load(`/ratelimit/${segment(asked.limiter)}/${segment(asked.key)}`, { signal }) : null), [asked])
+  const answer = useData(async signal => (limiter && key ? load(`/ratelimit/${segment(limiter)}/${segment(key)}`, { signal }) : null), [limiter, key])
   const submit = (/** @type {any} */ event) => {
     event.preventDefault()
-    const { limiter, key } = event.target.elements
-    ask({ limiter: limiter.value, key: key.value })
+    const { limiter: chosen, key: wanted } = event.target.elements
+    if (chosen.value === limiter && wanted.value === key) answer.again()
+    else change({ limiter: chosen.value, key: wanted.value })
   }
   const { data } = answer
   return html`<${Panel} title=${t('tryKey')}>
     <p class="note">${t('tryHint')}</p>
     <form class="controls" onSubmit=${submit}>
       <label class="field"><span>${t('limiter')}</span><select name="limiter">
-        ${(limiters.data?.items ?? []).map((/** @type {any} */ limiter) => html`<option value=${limiter.name}>${limiter.name}</option>`)}</select></label>
-      <label class="field"><span>${t('key')}</span><input name="key" required autocomplete="off" /></label>
+        ${(limiters.data?.items ?? []).map((/** @type {any} */ { name }) => html`<option value=${name} selected=${name === limiter}>${name}</option>`)}</select></label>
+      <label class="field"><span>${t('key')}</span><input name="key" value=${key} required autocomplete="off" /></label>
       <button type="submit">${t('look')}</button>
     </form>
     <${Failure} error=${answer.error} />
@@ -56,6 +59,7 @@ export function Locks({ params }) {
       ${lock.remaining_ms === undefined ? t('forever') : duration(lock.remaining_ms)}</span>`,
     lock.acquired_at === undefined ? '–' : duration(Math.max(0, now - lock.acquired_at)),
     lock.fencing_token === undefined ? '–' : String(lock.fencing_token), number(lock.waiters),
+    lock.waiting_since === undefined ? '–' : duration(Math.max(0, now - lock.waiting_since)),
   ]
   return html`<form class="controls" onSubmit=${(/** @type {any} */ event) => event.preventDefault()}>
       <${Field} label=${t('search')} name="q" value=${q} hint=${t('resource')} search=${true} /></form>
@@ -63,16 +67,17 @@ export function Locks({ params }) {
     <${Panel} title=${t('locksPlot')} class="wide">
       <${Failure} error=${held.error ?? stats.error} />
       <dl class="facts"><div><dt>${t('held')}</dt><dd id="held">${number(stats.data?.held)}</dd></div>
-        <div><dt>${t('waiting')}</dt><dd>${number(stats.data?.waiting)}</dd></div></dl>
+        <div><dt>${t('waiting')}</dt><dd id="waiting">${held.data?.more ? '≥ ' : ''}${number(held.data?.waiting)}</dd></div></dl>
       ${held.data?.more && html`<p class="note">${t('truncated')}</p>`}
       ${locks.length === 0 ? html`<p class="note">${t('none')}</p>` : html`<${Rows} caption=${t('locksPlot')} rows=${locks.map(row)}
-        header=${[t('resource'), t('owner'), t('lease'), t('longestHeld'), t('fencing'), t('waiters')]} />`}
+        header=${[t('resource'), t('owner'), t('lease'), t('longestHeld'), t('fencing'), t('waiters'), t('oldestWait')]} />`}
     </${Panel}>
     <${Panel} title=${t('limits')} class="wide">
       <${Failure} error=${limits.error} />
-      <${Rows} caption=${t('limits')} header=${[t('limiter'), t('strategy'), t('allowed'), t('refused'), t('near')]} numeric=${true}
+      <p class="note">${t('countedBy')} <b id="limits-by">${limits.data?.replica ?? '–'}</b></p>
+      <${Rows} caption=${t('limits')} header=${[t('limiter'), t('strategy'), t('allowed'), t('refused'), t('near')]} numeric=${2}
         rows=${(limits.data?.limiters ?? []).map((/** @type {any} */ limiter) =>
           [limiter.limiter, limiter.strategy, number(limiter.allowed), number(limiter.refused), number(limiter.near)])} />
     </${Panel}>
-    <${TryKey} /></div>`
+    <${TryKey} params=${params} /></div>`
 }

@@ -100,7 +100,7 @@ function Ladder({ book }) {
     ...book.bids.slice(0, 10).map((/** @type {any} */ level) => ({ ...level, side: 'bid' }))]
   const most = levels.reduce((best, level) => Math.max(best, Number(level.quantity)), 0) || 1
   const bar = (/** @type {any} */ level) => html`<meter class=${level.side} min="0" max=${most} value=${Number(level.quantity)} aria-label=${t('quantity')}></meter>`
-  return html`<${Rows} caption=${t('depth')} header=${[t('side'), t('price'), t('quantity'), t('orders'), t('depth')]} numeric=${true}
+  return html`<${Rows} caption=${t('depth')} header=${[t('side'), t('price'), t('quantity'), t('orders'), t('depth')]} numeric=${1}
     rows=${levels.map(level => [t(level.side), level.price, level.quantity, number(level.orders), bar(level)])} />`
 }
 
@@ -114,7 +114,7 @@ function Epoch() {
   const { data } = epoch
   return html`<${Panel} title=${t('epoch')}>
     <${Failure} error=${epoch.error} />
-    ${data ? html`<dl class="facts"><div><dt>${t('epoch')}</dt><dd>${data.epoch_number}</dd></div>
+    ${data ? html`<dl class="facts"><div><dt>${t('epoch')}</dt><dd id="epoch">${data.epoch_number}</dd></div>
       <div><dt>${t('status')}</dt><dd>${data.status}</dd></div>
       <div><dt>${t('endsIn')}</dt><dd>${duration(Math.max(0, data.end - now))}</dd></div>
       <div><dt>${t('volume')}</dt><dd>${data.total_volume}</dd></div></dl>` : html`<p class="note">${t('none')}</p>`}
@@ -169,8 +169,8 @@ export function Market({ params }) {
       </${Panel}>
       <${Panel} title=${t('depth')}><${Failure} error=${book.error} />${book.data ? html`<${Ladder} book=${book.data} />` : html`<p class="note">${t('none')}</p>`}</${Panel}>
       <${Panel} title=${t('trades')}><${Failure} error=${trades.error} />
-        ${trades.data?.items.length ? html`<${Rows} caption=${t('trades')} header=${[t('time'), t('side'), t('price'), t('quantity')]} numeric=${true}
-          rows=${trades.data.items.map((/** @type {any} */ trade) => [timeOfDay(trade.timestamp), trade.side, trade.price, trade.quantity])} />` : html`<p class="note">${t('none')}</p>`}</${Panel}>
+        ${trades.data?.items.length ? html`<${Rows} caption=${t('trades')} header=${[t('time'), t('side'), t('price'), t('quantity')]} numeric=${2}
+          rows=${trades.data.items.map((/** @type {any} */ trade) => [timeOfDay(trade.timestamp), t(trade.side), trade.price, trade.quantity])} />` : html`<p class="note">${t('none')}</p>`}</${Panel}>
       <${Epoch} />
     </div>`
 }

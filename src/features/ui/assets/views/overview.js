@@ -1,9 +1,10 @@
 // The state of the service and of its Redis servers, and ten minutes of live numbers.
-import { load, request, send, useData } from '../api.js'
+import { request, send, useData } from '../api.js'
 import { html, useEffect, useMemo, useState } from '../dom.js'
+import { follow } from '../events.js'
 import { duration, number, size, timeOfDay } from '../format.js'
-import { t } from '../language.js'
-import { readEvents, useLive } from '../live.js'
+import { language, t } from '../language.js'
+import { useLive } from '../live.js'
 import { Failure, Panel, Rows } from '../parts.js'
 import { Plot } from '../plot.js'
 import { samplesOf } from '../prometheus.js'
@@ -16,22 +17,11 @@ const DASHES = [undefined, [6, 3], [2, 3], [8, 3, 2, 3]]
 /** The alerts that begin and end while the view is open, and those that fire already. */
 function useAlerts() {
   const [alerts, set] = useState(/** @type {any[]} */ ([]))
-  useEffect(() => {
-    const stop = new AbortController()
-    const add = (/** @type {any[]} */ more) => set(known => [...known, ...more].slice(-50))
-    const follow = async () => {
-      const response = await request('/alerts/events', { headers: { Accept: 'text/event-stream' }, signal: stop.signal })
-      if (response.body) {
-        await readEvents(response.body, (name, data) => {
-          if (name === 'alerts') set(JSON.parse(data))
-          else if (name === 'alert') add([JSON.parse(data)])
-        })
-      }
-    }
-    // A caller without the scope sees the other events.
-    follow().catch(() => {})
-    return () => stop.abort()
-  }, [])
+  // A caller without the scope sees the other events.
+  useEffect(() => follow('/alerts/events', (name, data) => {
+    if (name === 'alerts') set(JSON.parse(data))
+    else if (name === 'alert') set(known => [...known, JSON.parse(data)].slice(-50))
+  }, () => {}), [])
   return alerts
 }
 
@@ -100,21 +90,22 @@ async function readiness(signal) {
 
 export function Overview() {
   const live = useLive()
-  const health = useData(signal => load('/health', { signal }), [], 10_000)
-  const { frames } = live
+  const { frames, replica } = live
   const last = frames.at(-1)
   const times = useMemo(() => frames.map(frame => frame.time), [last?.time, frames.length])
-  const shown = useMemo(() => plots(frames), [last?.time, frames.length])
+  const shown = useMemo(() => plots(frames), [last?.time, frames.length, language()])
   const reasons = last?.reasons ?? []
   return html`<div class="grid">
     <${Panel} title=${t('status')} class="wide">
       <${Failure} error=${live.error} />
       <dl class="facts">
-        <div><dt>${t('version')}</dt><dd id="version">${health.data?.version ?? '–'}</dd></div>
-        <div><dt>${t('uptime')}</dt><dd>${duration(health.data?.uptime_ms)}</dd></div>
-        <div><dt>${t('held')}</dt><dd id="locks-held">${number(last?.locks_held)}</dd></div>
-        <div><dt>${t('waiting')}</dt><dd>${number(last?.locks_waiting)}</dd></div>
+        <div><dt>${t('replica')}</dt><dd id="replica">${replica?.name ?? '–'}</dd></div>
+        <div><dt>${t('version')}</dt><dd id="version">${replica?.version ?? '–'}</dd></div>
+        <div><dt>${t('uptime')}</dt><dd>${duration(replica && last ? last.time - replica.started : null)}</dd></div>
+        <div><dt>${t('locksHeld')}</dt><dd id="locks-held">${number(last?.locks_held)}</dd></div>
+        <div><dt>${t('locksWaiting')}</dt><dd>${number(last?.locks_waiting)}</dd></div>
       </dl>
+      <p class="note">${t('ofReplica')}</p>
       ${reasons.length > 0 && html`<h3>${t('reasons')}</h3><ul id="reasons" role="alert">${reasons.map(reason => html`<li>${reason}</li>`)}</ul>`}
     </${Panel}>
     <${Servers} />
