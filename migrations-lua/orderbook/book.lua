@@ -81,19 +81,19 @@ local function change_level(side, ticks, quantity, sign, orders)
   return name .. ' ' .. total
 end
 
--- A record has no leading zeros, which would be a tenth of the memory of an order.
+-- A record has no leading zeros, and no quantity if all of it remains: each would be a tenth of the memory of an order.
 local function text(order)
-  local quantity = match(order.quantity, '^0*(%d+)$')
-  local remaining = order.remaining == order.quantity and quantity or match(order.remaining, '^0*(%d+)$')
+  local remaining, quantity = match(order.remaining, '^0*(%d+)$'), ''
+  if order.quantity ~= order.remaining then quantity = match(order.quantity, '^0*(%d+)$') end
   return '1 ' .. order.side .. ' ' .. order.ticks .. ' ' .. remaining .. ' ' .. order.seq .. ' ' .. order.owner .. ' '
     .. order.expires .. ' ' .. order.created .. ' ' .. quantity .. ' ' .. order.rev .. ' ' .. order.content
 end
 local function parse(id, record)
   local order = { id = id }
   order.side, order.ticks, order.remaining, order.seq, order.owner, order.expires, order.created, order.quantity, order.rev,
-    order.content = match(record, '^1 ([bs]) (%S+) (%d+) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+) (.*)$')
+    order.content = match(record, '^1 ([bs]) (%S+) (%d+) (%d+) (%S+) (%d+) (%d+) (%d*) (%d+) (.*)$')
   order.remaining = sub(ZERO, #order.remaining + 1) .. order.remaining
-  order.quantity = sub(ZERO, #order.quantity + 1) .. order.quantity
+  order.quantity = order.quantity == '' and order.remaining or sub(ZERO, #order.quantity + 1) .. order.quantity
   return order
 end
 -- What followers of orders learn of one. `status`: how it has ended; nil: it rests.

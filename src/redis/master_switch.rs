@@ -56,10 +56,15 @@ impl Redis {
         let mut messages = subscriber.into_on_message();
         while let Some(message) = messages.next().await {
             let text = String::from_utf8_lossy(message.get_payload_bytes());
-            if text.split(' ').next() == Some(&*sentinels.name) {
-                tracing::info!(redis = self.servers(), switch = %text, "a Sentinel names a new master");
-                // A dedicated connection in use goes on: its server refuses further writes once it is a replica.
-                connector.leave();
+            let mut fields = text.split(' ');
+            if fields.next() != Some(&*sentinels.name) {
+                continue;
+            }
+            tracing::info!(redis = self.servers(), switch = %text, "a Sentinel names a new master");
+            // A dedicated connection in use goes on: its server refuses further writes once it is a replica.
+            match (fields.nth(2), fields.next().map(str::parse)) {
+                (Some(host), Some(Ok(port))) => connector.leave_for(host, port),
+                _ => connector.leave(),
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Makes connections from the configuration: to a single server, a master found by Sentinels, or a cluster.
 
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -40,8 +40,16 @@ struct Inner {
     /// The configured servers, Sentinels, or nodes of a cluster.
     addresses: Vec<ConnectionInfo>,
     connect_timeout: Duration,
-    /// The parent of the tokens of all connections to the present master.
-    present: SyncMutex<CancellationToken>,
+    present: SyncMutex<Present>,
+}
+
+/// What all connections have in common that were made since the last change of the master.
+#[derive(Default)]
+struct Present {
+    /// The parent of their tokens.
+    end: CancellationToken,
+    /// The server to which they lead, if Sentinels have named it.
+    master: Option<ConnectionAddr>,
 }
 
 enum Target {
@@ -131,7 +139,30 @@ impl Connector {
 
     /// Announces the end of all connections, and of those that are being made: their server may be a former master.
     pub(super) fn leave(&self) {
-        std::mem::take(&mut *self.0.present.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
+        std::mem::take(&mut *self.present()).end.cancel();
+    }
+
+    /// Leaves unless all connections lead to this master: each Sentinel names it, and the service may be there already.
+    pub(super) fn leave_for(&self, host: &str, port: u16) {
+        let is_there = |present: &ConnectionAddr| *present == at(present, host.to_owned(), port);
+        if !self.present().master.as_ref().is_some_and(is_there) {
+            self.leave();
+        }
+    }
+
+    /// Records where a connection leads that is being made. If others lead elsewhere, one of the two is a former master: all end.
+    fn settle_on(&self, master: &ConnectionAddr, lost: &CancellationToken) {
+        let mut present = self.present();
+        if lost.is_cancelled() {
+            return;
+        }
+        if present.master.get_or_insert_with(|| master.clone()) != master {
+            std::mem::take(&mut *present).end.cancel();
+        }
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.0.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The servers that hold the data: one, or the masters of a cluster.
@@ -214,10 +245,14 @@ impl Manager for Connector {
 
     async fn create(&self) -> Result<Established, RedisError> {
         // Before the address is asked for, which may be that of a former master when the connection exists.
-        let lost = self.0.present.lock().unwrap_or_else(PoisonError::into_inner).child_token();
+        let lost = self.present().end.child_token();
         let channel = match &self.0.target {
             Target::Server(info) => self.connect(info.as_ref().clone(), lost.clone()).await?,
-            Target::Sentinel(sentinels) => self.connect(sentinels.master().await?, lost.clone()).await?,
+            Target::Sentinel(sentinels) => {
+                let master = sentinels.master().await?;
+                self.settle_on(master.addr(), &lost);
+                self.connect(master, lost.clone()).await?
+            }
             // A cluster connection reconnects to its nodes itself, so it is never announced as lost.
             Target::Cluster(client) => Channel::Cluster(client.get_async_connection().await?),
         };

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use redis::Value;
+
 use super::minute::Minute;
 use crate::clock::UnixMillis;
 use crate::random::unique_text;
@@ -156,13 +158,13 @@ pub async fn changed(
     if new.is_empty() {
         return Ok(WindowChange::default());
     }
-    let mut read = redis::cmd("HMGET");
-    read.arg(&keys.minutes).arg(new.iter().map(|(minute, _)| *minute).collect::<Vec<_>>());
-    let texts: Vec<Option<String>> = redis.query(&read, Effect::Read).await?;
-    let mut state = redis::cmd("HMGET");
-    state.arg(&keys.state).arg("dropped").arg("store").arg("generation");
+    let mut read = redis::pipe();
+    read.cmd("HMGET").arg(&keys.minutes).arg(new.iter().map(|(minute, _)| *minute).collect::<Vec<_>>());
     // After the minutes: one that was missing because it had been removed is then known as such.
-    let [dropped, store, known]: [Option<String>; 3] = redis.query(&state, Effect::Read).await?;
+    read.cmd("HMGET").arg(&keys.state).arg("dropped").arg("store").arg("generation");
+    let replies = Value::Array(redis.query_together(&read, Effect::Read).await?);
+    let (texts, [dropped, store, known]): (Vec<Option<String>>, [Option<String>; 3]) =
+        redis::from_redis_value(replies).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
     let dropped: Option<UnixMillis> = dropped.and_then(|time| time.parse().ok());
     let known: Option<Generation> = known.and_then(|text| text.parse().ok());
     let generation = known.unwrap_or_else(Generation::random);

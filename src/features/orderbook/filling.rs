@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::error::BookError;
 use super::model::{Fill, Filled, FillsReply};
 use super::placing::require_orders;
+use super::record::digest;
 use super::rules::{Rules, Side};
 use super::scripts::{self, FillCall, Reply};
 use super::service::OrderBookService;
@@ -76,7 +75,7 @@ fn fill_call<'a>(rules: &Rules, at: usize, fill: &'a Fill) -> Result<FillCall<'a
         quantity_text: rules.print_quantity(quantity),
         taker,
         timestamp: fill.timestamp,
-        digest: format!("{:016x}", xxh3_64(content.as_bytes())),
+        digest: digest(&content),
     })
 }
 

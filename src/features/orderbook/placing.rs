@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::actor::Actor;
 use super::error::BookError;
 use super::identifier::{Identifier, Owner};
 use super::model::{Order, OrderRequest, OrderStatus, PlacedOrder};
-use super::record::{OrderRecord, rest, word};
+use super::record::{OrderRecord, digest, rest, word};
 use super::rules::{Kind, Rules};
 use super::scripts::{self, Placement, Reply, Target};
 use super::service::OrderBookService;
@@ -94,7 +92,7 @@ impl OrderBookService {
             expires_at: request.expires_at,
             default_life: self.config.order_life.as_millis(),
             longest_life: self.config.max_order_life.as_millis(),
-            content: format!("{:016x} {rest}", xxh3_64(request_text.as_bytes())),
+            content: format!("{} {rest}", digest(&request_text)),
             max_orders: self.config.max_orders,
             max_own: self.config.max_orders_per_owner,
         })

@@ -1,5 +1,9 @@
 //! Orders as Redis keeps them. `migrations-lua/orderbook/book.lua` writes the text.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::identifier::Identifier;
 use super::model::{Order, OrderStatus};
 use super::rules::{Rules, Side};
@@ -46,6 +50,11 @@ pub(super) fn rest(client_order_id: Option<&Identifier>, epoch: Option<u64>, met
     format!("{client} {epoch} {}", metadata.map(ObjectText::text).unwrap_or_default())
 }
 
+/// What tells a repeated request from one that uses its id again: 64 bits in the fewest characters, since every order keeps it.
+pub(super) fn digest(request: &str) -> String {
+    URL_SAFE_NO_PAD.encode(xxh3_64(request.as_bytes()).to_be_bytes())
+}
+
 /// A client's text as a word of a record.
 pub(super) fn word(text: &str) -> String {
     Segment(text).escaped()
@@ -73,7 +82,8 @@ impl OrderRecord {
         let sequence = words.next()?.parse().ok()?;
         let owner = unescape(words.next()?);
         let (expires_at, created_at) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        let quantity = words.next()?.parse().ok()?;
+        // Empty if all of it remains.
+        let quantity = words.next().map(|word| if word.is_empty() { Ok(remaining) } else { word.parse() })?.ok()?;
         let revision = words.next()?.parse().ok()?;
         let _digest = words.next()?;
         Some(Self {
@@ -146,6 +156,8 @@ mod tests {
         assert_eq!((live.metadata.as_str(), live.status()), ("{\"a\": \"b c\"}", OrderStatus::PartiallyFilled));
         let ended = OrderRecord::parse("o-1", &format!("cancelled 20 1000 {head}   ")).expect("an order");
         assert_eq!((ended.status(), ended.ended_at, ended.metadata.as_str()), (OrderStatus::Cancelled, 1_000, ""));
+        let whole = OrderRecord::parse("o-1", "live 0 0 1 b 4350 5 17 ann 1800 900  1 d   ").expect("an order");
+        assert_eq!((whole.quantity, whole.status()), (5, OrderStatus::Active));
         assert_eq!(OrderRecord::parse("o-1", "live 0 0 2 s"), None);
     }
 }

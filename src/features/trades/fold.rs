@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use super::error::TradeError;
 use super::interval::{Period, Stored};
 use super::service::TradeService;
@@ -17,6 +19,9 @@ const READER: &str = "folded";
 
 /// The most entries of one step.
 const STEP: usize = 1_000;
+
+/// The reads of stored candles that are under way at a time; late trades of many days need one for each.
+const READS: usize = 8;
 
 /// The most steps of one call: twice the entries that a tape can have, since another replica may fold at the same time.
 const STEPS: usize = 400;
@@ -33,15 +38,17 @@ impl TradeService {
             let pending = self.redis.call(tape::pending(&keys, READER, STEP)).await?;
             let Some((position, _)) = pending.entries.last() else { return Ok(()) };
             let (minutes, unreadable) = minutes(&pending.entries);
-            let results = self.merged(symbol, &minutes).await?;
             let oldest = self.window.kept_from(self.clock.now());
-            let new = minutes.into_iter().collect();
+            let new = minutes.iter().map(|(minute, trades)| (*minute, trades.clone())).collect();
+            // Together: when Redis is busy, each exchange waits for the batches of those who report trades.
+            let window = tape::changed(&self.redis, &keys.window, new, oldest);
+            let (results, window) = tokio::try_join!(self.merged(symbol, &minutes), window)?;
             let step = Advance {
                 reader: READER,
                 expected: &pending.position,
                 position,
                 trims: true,
-                window: &tape::changed(&self.redis, &keys.window, new, oldest).await?,
+                window: &window,
                 results: &results,
             };
             if !self.redis.call(tape::advance(&keys, &step, &self.clock)).await? {
@@ -82,22 +89,22 @@ impl TradeService {
                 let life = period.end + stored.retention() - now;
                 // Expired candles do not come back with the late trades only.
                 if life > 0 {
-                    all.push(self.merged_in_period(symbol, stored, &period, life, of_period).await?);
+                    all.push(self.merged_in_period(symbol, stored, period, life, of_period));
                 }
             }
         }
-        Ok(all)
+        stream::iter(all).buffered(READS).try_collect().await
     }
 
     async fn merged_in_period(
         &self,
         symbol: &Symbol,
         stored: Stored,
-        period: &Period,
+        period: Period,
         life: i64,
         new: Vec<(UnixMillis, Candle)>,
     ) -> Result<Results, RedisFault> {
-        let key = self.candles.keys.candles(symbol, stored, period);
+        let key = self.candles.keys.candles(symbol, stored, &period);
         let starts: Vec<UnixMillis> = new.iter().map(|(start, _)| *start).collect();
         let known = self.candles.read(&key, &starts).await?;
         let merge = |((start, new), known): ((UnixMillis, Candle), Option<Candle>)| {

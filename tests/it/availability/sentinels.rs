@@ -6,7 +6,7 @@ use std::process::Command;
 
 use axum::http::Method;
 
-use crate::support::{RedisServer, SentinelTrio, ServiceProcess, TestApp, eventually, replication_has};
+use crate::support::{RedisServer, SentinelTrio, ServiceProcess, TestApp, UsedMaster, eventually, replication_has};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const ONE: (&str, &str) = ("durability", "replicated=1");
@@ -90,6 +90,33 @@ async fn sentinels_that_return_with_other_addresses_are_found_by_name() {
     // Only a master knows that there is no value.
     let (status, body) = service.get("/cache/missing");
     assert_eq!(status, 404, "{body}");
+}
+
+#[tokio::test]
+async fn a_sentinel_that_learns_late_of_a_failover_interrupts_nothing() {
+    let mut trio = SentinelTrio::start().await;
+    let app = on(&trio).await;
+    // The service hears it, and it goes on as if no time had passed.
+    trio.sentinels[0].stall();
+    trio.kill_master();
+    trio.failed_over().await;
+    eventually("the service has found the new master", async || is_written(&app, "after", &[]).await).await;
+    let connections = connections_of_lanes(trio.master());
+    trio.sentinels[0].resume();
+    let used = || UsedMaster::of(&trio.sentinels[0]).map(|used| used.port);
+    let new = UsedMaster::of(&trio.sentinels[1]).map(|used| used.port);
+    eventually("the last Sentinel uses the new master", async || used() == new).await;
+    for number in 0..100 {
+        assert!(is_written(&app, &format!("late-{number}"), &[]).await);
+    }
+    assert_eq!(connections_of_lanes(trio.master()), connections);
+}
+
+/// The ids of the connections that send scripts and writes of the cache.
+fn connections_of_lanes(server: &RedisServer) -> Vec<String> {
+    let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
+    let lanes = clients.lines().filter(|client| client.contains("resp=3"));
+    lanes.filter_map(|client| Some(client.split(' ').next()?.to_owned())).collect()
 }
 
 /// Writes the addresses of the Sentinels where the service looks names up.
