@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::faults_keyspace::digest;
 use crate::support::{Reply, START, TestApp};
 use crate::timeseries::{METER, read, sample, write, write_many};
+use crate::timeseries_packing::packed;
 
 const QUARTER: i64 = 900_000;
 const DAY: i64 = 86_400_000;
@@ -66,6 +67,7 @@ async fn samples_that_are_refused_for_their_time_create_and_change_nothing() {
     assert!(seconds.expect_problem(400, "lines-refused").to_string().contains("not seconds"));
     history(&app).await;
     app.patch("/timeseries/a", json!({ "duplicate_policy": "block" })).await.expect(200);
+    packed(&app, "ts:a").await;
     let before = digest(&app);
     for refused in [
         vec![sample(START + DAY + 1, 1.0), sample(MICROSECONDS, 1.0)],
