@@ -51,6 +51,7 @@ mod tenancy;
 
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
+use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::access::Access;
 use crate::http::auth::ADMIN;
@@ -98,7 +99,8 @@ pub static FEATURE: Feature = Feature {
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let (hosts, flush_requests) = HostService::new(deps, deps.config.section()?)?;
-    flush::plan(&hosts, flush_requests, &deps.tasks);
+    let shutdown_deadline = deps.config.section::<HttpConfig>()?.shutdown_deadline;
+    flush::plan(&hosts, flush_requests, shutdown_deadline, &deps.tasks);
     latest::plan(&hosts, &deps.tasks);
     cleanup::plan(&hosts, &deps.tasks);
     let router = OpenApiRouter::new()

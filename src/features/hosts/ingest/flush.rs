@@ -22,6 +22,7 @@ use super::super::store::scripts;
 use super::memory::{Host, HostBatch};
 use super::spool::{self, Spool, SpoolRecord};
 use crate::clock::UnixMillis;
+use crate::config::value::Span;
 use crate::lifecycle::Tasks;
 use crate::redis::{Backoff, FaultKind, Outcome, RedisFault};
 
@@ -33,22 +34,28 @@ const WRITE_SAMPLES: usize = 5_000;
 /// Samples of one plain chunk: 78 KB, a small value for Redis.
 const PLAIN_SAMPLES: usize = 512;
 
-/// How long a service that stops tries to write samples that are only in its memory: half of the time that it has by default.
-const LAST_TRIES: Duration = Duration::from_secs(14);
-/// The first and the longest pause between these tries.
+/// The first and the longest pause between the last tries.
 const LAST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// Runs the batch writer from the start of the service until it stops.
 ///
-/// Request handlers only ask it for a batch: a request whose client disconnects must not take samples with it.
-pub(in super::super) fn plan(hosts: &HostService, flush_requests: mpsc::Receiver<FlushRequest>, tasks: &Tasks) {
+/// Request handlers only ask it for a batch: a request whose client disconnects must not take samples with it. A service that
+/// stops tries for up to half of `shutdown_deadline` to write samples that are only in its memory.
+pub(in super::super) fn plan(
+    hosts: &HostService,
+    flush_requests: mpsc::Receiver<FlushRequest>,
+    shutdown_deadline: Span,
+    tasks: &Tasks,
+) {
     let (hosts, reports) = (hosts.clone(), tasks.clone());
-    tasks.plan(NAME, move |stop| async move { run(&hosts, flush_requests, stop, &reports).await });
+    let last_tries = shutdown_deadline.duration() / 2;
+    tasks.plan(NAME, move |stop| async move { run(&hosts, flush_requests, last_tries, stop, &reports).await });
 }
 
 async fn run(
     hosts: &HostService,
     mut flush_requests: mpsc::Receiver<FlushRequest>,
+    last_tries: Duration,
     stop: CancellationToken,
     reports: &Tasks,
 ) {
@@ -86,7 +93,7 @@ async fn run(
         }
         if is_last {
             if hosts.spool.is_none() {
-                hosts.write_last().await;
+                hosts.write_last(last_tries).await;
             }
             let lost = hosts.memory.unstored();
             if lost > 0 {
@@ -119,9 +126,9 @@ impl HostService {
     }
 
     /// Writes what is left before memory ends with the process: Redis may be starting, or its connection be made again.
-    async fn write_last(&self) {
+    async fn write_last(&self, time: Duration) {
         let (began, mut backoff) = (Instant::now(), Backoff::new(LAST_PAUSES[0], LAST_PAUSES[1]));
-        while self.memory.unstored() > 0 && began.elapsed() < LAST_TRIES {
+        while self.memory.unstored() > 0 && began.elapsed() < time {
             sleep(backoff.pause()).await;
             if let Err(fault) = self.write().await {
                 tracing::debug!(%fault, "the last samples are not stored yet");
