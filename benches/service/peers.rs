@@ -184,6 +184,20 @@ impl Service {
         self.process.pid()
     }
 
+    /// Stops the process without ending it, so that it takes no CPU.
+    pub fn stall(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill {signal}");
+    }
+
     /// For [`crate::wrk::run`].
     pub fn peer(&self) -> (u32, SocketAddr) {
         (self.pid(), self.address)
