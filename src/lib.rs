@@ -20,6 +20,9 @@
 //! `routes.rs` extracts its parts, `service.rs` decides, and `keys.rs` and `scripts.rs` talk to [`redis`]. A failure
 //! returns as `RedisFault -> feature error -> Problem`, which the middleware writes and logs once.
 
+// The future of a request nests about as deep as the default allows: whether `Send` was proven depended on the profile.
+#![recursion_limit = "256"]
+
 pub mod app;
 pub mod cached;
 pub mod cli;
