@@ -16,7 +16,7 @@ use super::deltas::Changes;
 use super::error::BookError;
 use super::messages::{best_prices, delay, messages};
 use super::service::OrderBookService;
-use crate::events::{ChannelName, Events, Message};
+use crate::events::Events;
 use crate::random;
 use crate::redis::{Effect, RedisFault, Turn};
 use crate::tape::Symbol;
@@ -38,10 +38,6 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the platform's metadata of an idle book is renewed; its keys live 5 minutes.
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 const METADATA_TTL_MS: u64 = 300_000;
-/// The messages that are published at a time, and the pause after them, unless the book is this late, milliseconds.
-const SLICE: usize = 32;
-const REST: Duration = Duration::from_millis(1);
-const RELAXED_LAG: i64 = 500;
 /// How many books are handled at the same time.
 const CONCURRENT: usize = 16;
 /// Calls for one book in a tick, so that a busy book does not delay the others.
@@ -256,7 +252,7 @@ async fn publish_book(
         let best_message = if is_new_best && !waits { best_prices(symbol, state) } else { None };
         items.extend(messages(symbol, published, changes));
         items.extend(best_message);
-        publish_paced(events, &items, lag).await?;
+        events.publish_of_service(&items).await?;
         if is_new_best && !waits {
             book.best = Some((best, Instant::now()));
         }
@@ -274,17 +270,6 @@ async fn publish_book(
         }
     }
     Ok(true)
-}
-
-/// Publishes messages a few at a time while they are not late: Redis places no order while it publishes.
-async fn publish_paced(events: &Events, items: &[(ChannelName, Message)], lag: i64) -> Result<(), RedisFault> {
-    for (number, some) in items.chunks(SLICE).enumerate() {
-        if number > 0 && lag < RELAXED_LAG {
-            tokio::time::sleep(REST).await;
-        }
-        events.publish_of_service(some).await?;
-    }
-    Ok(())
 }
 
 /// Writes the best prices for readers of the platform's keys.
