@@ -18,7 +18,7 @@ use crate::redis::{Backoff, Effect, RedisFault};
 /// The pauses before a fetch is repeated: the first one, and the longest.
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// The keys of one exchange with Redis, which takes about 15 us for each of them: clients wait for a whole one.
-const SLICE: usize = 8;
+const SLICE: usize = 4;
 /// The pause between two exchanges of a batch, which would otherwise be one burst.
 const REST: Duration = Duration::from_millis(1);
 /// How long the lease to fill an absent value lasts, milliseconds: a fetch may be repeated.
