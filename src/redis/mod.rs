@@ -26,6 +26,7 @@ mod metrics;
 mod node_info;
 mod pass_fence;
 mod persistence;
+mod present_master;
 mod report;
 mod reserved_prefixes;
 mod retry_budget;

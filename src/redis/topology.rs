@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Channel, Established};
+use super::present_master::Present;
 use super::sentinels::{Sentinels, at};
 use crate::config::redis::{Endpoint, ServerUrl, Topology};
 
@@ -41,15 +42,6 @@ struct Inner {
     addresses: Vec<ConnectionInfo>,
     connect_timeout: Duration,
     present: SyncMutex<Present>,
-}
-
-/// What all connections have in common that were made since the last change of the master.
-#[derive(Default)]
-struct Present {
-    /// The parent of their tokens.
-    end: CancellationToken,
-    /// The server to which they lead, if Sentinels have named it.
-    master: Option<ConnectionAddr>,
 }
 
 enum Target {
@@ -142,23 +134,9 @@ impl Connector {
         std::mem::take(&mut *self.present()).end.cancel();
     }
 
-    /// Leaves unless all connections lead to this master: each Sentinel names it, and the service may be there already.
+    /// Leaves for the master that a Sentinel names, unless all connections lead there already: each Sentinel names it.
     pub(super) fn leave_for(&self, host: &str, port: u16) {
-        let is_there = |present: &ConnectionAddr| *present == at(present, host.to_owned(), port);
-        if !self.present().master.as_ref().is_some_and(is_there) {
-            self.leave();
-        }
-    }
-
-    /// Records where a connection leads that is being made. If others lead elsewhere, one of the two is a former master: all end.
-    fn settle_on(&self, master: &ConnectionAddr, lost: &CancellationToken) {
-        let mut present = self.present();
-        if lost.is_cancelled() {
-            return;
-        }
-        if present.master.get_or_insert_with(|| master.clone()) != master {
-            std::mem::take(&mut *present).end.cancel();
-        }
+        self.present().leave_for(host, port);
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -245,12 +223,15 @@ impl Manager for Connector {
 
     async fn create(&self) -> Result<Established, RedisError> {
         // Before the address is asked for, which may be that of a former master when the connection exists.
-        let lost = self.present().end.child_token();
+        let (lost, confirmations) = {
+            let present = self.present();
+            (present.end.child_token(), present.confirmations)
+        };
         let channel = match &self.0.target {
             Target::Server(info) => self.connect(info.as_ref().clone(), lost.clone()).await?,
             Target::Sentinel(sentinels) => {
                 let master = sentinels.master().await?;
-                self.settle_on(master.addr(), &lost);
+                self.present().settle(master.addr(), &lost, confirmations);
                 self.connect(master, lost.clone()).await?
             }
             // A cluster connection reconnects to its nodes itself, so it is never announced as lost.
