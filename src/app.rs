@@ -84,7 +84,7 @@ pub fn scripts() -> Vec<&'static LuaScript> {
 /// Every kind of error.
 pub fn problem_kinds() -> Vec<&'static ProblemKind> {
     let own = FEATURES.iter().flat_map(|feature| feature.problems.iter().copied());
-    problem::COMMON.iter().copied().chain(own).collect()
+    problem::COMMON.iter().chain(problem::WEBSOCKET).copied().chain(own).collect()
 }
 
 /// The access rows of every operation that the document describes.
@@ -108,6 +108,7 @@ const KEYS: &[(&str, Keys)] = &[
     ("/hosts/{id}", Keys::InPath(&["{id}"])),
     ("/json/batch", Keys::CheckedByHandler),
     ("/json/{key}", Keys::InPath(&["{key}"])),
+    ("/locks", Keys::CheckedByHandler),
     ("/locks/acquire-all", Keys::CheckedByHandler),
     ("/locks/{resource}", Keys::InPath(&["{resource}"])),
     ("/market/candles/{symbol}", Keys::InPath(&["{symbol}"])),
@@ -120,15 +121,20 @@ const KEYS: &[(&str, Keys)] = &[
     ("/orderbooks/{symbol}", Keys::InPath(&["{symbol}"])),
     ("/publish", Keys::CheckedByHandler),
     ("/pubsub", Keys::CheckedByHandler),
+    ("/pubsub/channels", Keys::CheckedByHandler),
+    ("/pubsub/tokens", Keys::CheckedByHandler),
     ("/pubsub/{channel}", Keys::InPath(&["{channel}"])),
     ("/ratelimit/check", Keys::CheckedByHandler),
     ("/ratelimit/check-all", Keys::CheckedByHandler),
     ("/ratelimit/enforce", Keys::CheckedByHandler),
+    ("/ratelimit/reservations/{id}/settle", Keys::CheckedByHandler),
+    ("/ratelimit/reserve", Keys::CheckedByHandler),
     ("/ratelimit/{limiter}/{key}", Keys::InPath(&["{limiter}:{key}"])),
     ("/settlements/{type}", Keys::InPath(&["settlement:{type}"])),
     ("/streams", Keys::CheckedByHandler),
     ("/streams/{stream}", Keys::InPath(&["{stream}"])),
     ("/timeseries", Keys::CheckedByHandler),
+    ("/timeseries/samples", Keys::CheckedByHandler),
     ("/timeseries/{key}", Keys::InPath(&["{key}"])),
     ("/trades", Keys::CheckedByHandler),
     ("/trades/footprint", Keys::CheckedByHandler),

@@ -76,6 +76,7 @@ const BEGINNINGS: &[(&str, Holding)] = &[
     ("form_data:", Holding::kept("json", Durable)),
     // The highest fencing token is kept for good.
     ("lock:fence:", Holding::kept("locks", Durable)),
+    ("lock-turnstile:", Holding::expiring("locks", Transient)),
     ("lock:", Holding::expiring("locks", Transient)),
     ("locks:node", Holding::kept("locks", Marker)),
     ("locks:", Holding::kept("locks", Transient)),
@@ -126,6 +127,7 @@ const COMPANIONS: &[&str] = &[
     "json:fence:",
     "json:text:",
     "json:version:",
+    "lock:ahead:",
     "lock:fence:",
     "lock:holder:",
     "lock:queue:",
@@ -215,6 +217,12 @@ pub fn holding(name: &str) -> Holding {
 /// The names of all holdings.
 pub fn names() -> BTreeSet<&'static str> {
     BEGINNINGS.iter().map(|(_, found)| found.name).chain([OTHER.name]).collect()
+}
+
+/// The beginnings of all keys of the service.
+#[cfg(test)]
+pub fn beginnings() -> impl Iterator<Item = &'static str> {
+    BEGINNINGS.iter().map(|(beginning, _)| *beginning).chain(COMPANIONS.iter().copied())
 }
 
 /// The beginning of a name, up to its first colon: says whose it may be, and nothing about its owner.

@@ -25,6 +25,8 @@ end
 local expected = tonumber(ARGV[1])
 local appended = 0
 if #ARGV > 4 and (expected > seq or expected == seq and ARGV[2] == hash) then
+  -- Changes nothing, but a full Redis permits the other writes behind it: what frees memory must be recorded, too.
+  redis.call('PERSIST', KEYS[2])
   local previous = ARGV[2]
   seq = expected
   for at = 5, #ARGV, 2 do

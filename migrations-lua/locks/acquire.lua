@@ -1,11 +1,11 @@
 -- Take a lease if the lock is free and no other waiter is first; otherwise join or stay in the queue, if asked to.
 -- KEYS[1] lease   string, the holder's token and nothing else; expires with the lease
--- KEYS[2] fence   integer text, the highest fencing token ever granted
--- KEYS[3] holder  hash {token, fence, acquired_at, ends_us, owner, metadata}; expires with the lease
--- KEYS[4] queue   sorted set of tickets "<deadline ms>:<name>", by arrival in microseconds
--- KEYS[5] turn    string "<until ms>:<ticket>": the waiter for which the free lock is reserved
--- ARGV[1] token        ARGV[2] ttl, ms            ARGV[3] now, Unix ms, or empty for Redis's own clock
--- ARGV[4] TTL of the fence, ms                    ARGV[5] owner, may be empty    ARGV[6] metadata, may be empty
+-- KEYS[2] fence   integer text, the last fencing token         KEYS[3] ahead   see fence.lua
+-- KEYS[4] holder  hash {token, fence, acquired_at, ends_us, owner, metadata}; expires with the lease
+-- KEYS[5] queue   sorted set of tickets "<deadline ms>:<name>", by arrival in microseconds
+-- KEYS[6] turn    string "<until ms>:<ticket>": the waiter for which the free lock is reserved
+-- ARGV[1] now     ARGV[2] TTL of the fence: see fence.lua
+-- ARGV[3] token   ARGV[4] ttl, ms                 ARGV[5] owner, may be empty    ARGV[6] metadata, may be empty
 -- ARGV[7] ticket: empty does not wait; a name joins the queue; a complete ticket keeps its position
 -- ARGV[8] arrival of a complete ticket, microseconds; 0 with a name
 -- ARGV[9] wait, ms, from now                      ARGV[10] maximum length of the queue
@@ -14,20 +14,11 @@
 --         {0, remaining_ms} held, or reserved for the first waiter; -1 if the lease never expires
 --         {2, remaining_ms, ticket, arrival} waiting            {3, length} the queue is full
 -- O(log waiters), plus O(log waiters) for each ticket at the head that has expired or missed its turn.
-assert(#KEYS == 5 and #ARGV == 12, "acquire: 5 keys, 12 arguments")
-local lease, fence, holder, queue, turn = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local ttl, wait, max_length = tonumber(ARGV[2]), tonumber(ARGV[9]), tonumber(ARGV[10])
+assert(#KEYS == 6 and #ARGV == 12, "acquire: 6 keys, 12 arguments")
+local holder, queue, turn = KEYS[4], KEYS[5], KEYS[6]
+local ttl, wait, max_length = tonumber(ARGV[4]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local turn_ms, arrival = tonumber(ARGV[11]), tonumber(ARGV[8])
-local fence_ms = tonumber(ARGV[4])
-assert(ttl and ttl > 0 and wait and max_length and turn_ms and arrival and fence_ms, "acquire: numbers")
-local now_us
-if ARGV[3] == '' then
-  local time = redis.call('TIME')
-  now_us = time[1] * 1000000 + time[2]
-else
-  now_us = ARGV[3] * 1000
-end
-local now = math.floor(now_us / 1000)
+assert(ttl and ttl > 0 and wait and max_length and turn_ms and arrival, "acquire: numbers")
 local ticket = ARGV[7]
 
 -- Adds a client that may wait to the end of the queue, or keeps its position.
@@ -38,7 +29,7 @@ local function queue_up(remaining)
     if length >= max_length then return {3, length} end
     local last = redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]
     arrival = math.max(now_us, (tonumber(last) or 0) + 1)
-    ticket = string.format('%.0f:%s', now + wait, ticket)
+    ticket = text(now + wait) .. ':' .. ticket
   end
   -- If the ticket was removed because it missed its turn, its client returns to its old position.
   redis.call('ZADD', queue, arrival, ticket)
@@ -67,13 +58,12 @@ while head and head ~= ticket do
   end
 end
 
-local token = math.max((tonumber(redis.call('GET', fence) or '0') or 0) + 1, now_us)
-local text = string.format('%.0f', token)
-redis.call('SET', lease, ARGV[1], 'PX', ttl)
-redis.call('SET', fence, text, 'PX', fence_ms)
+local token = text(next_token())
+redis.call('SET', lease, ARGV[3], 'PX', ttl)
+redis.call('SET', fence, token, 'PX', fence_ms)
 redis.call('DEL', holder)
-local ends_us = string.format('%.0f', now_us + ttl * 1000)
-redis.call('HSET', holder, 'token', ARGV[1], 'fence', text, 'acquired_at', string.format('%.0f', now),
+local ends_us = text(now_us + ttl * 1000)
+redis.call('HSET', holder, 'token', ARGV[3], 'fence', token, 'acquired_at', text(now),
   'ends_us', ends_us, 'owner', ARGV[5], 'metadata', ARGV[6])
 redis.call('PEXPIRE', holder, ttl)
 if head then
@@ -82,4 +72,4 @@ if head then
   -- Other replicas need not ask before this lease may have ended.
   if redis.call('EXISTS', queue) == 1 then redis.call('PUBLISH', ARGV[12], 'held ' .. ttl .. ' ' .. lease) end
 end
-return {1, text, ends_us}
+return {1, token, ends_us}

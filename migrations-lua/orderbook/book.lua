@@ -134,14 +134,15 @@ end
 -- Removes an order, and remembers how it ended, for repetitions. `ended_by` is the sequence of the delta that ended it; nil: the
 -- order was not filled, and leaves its level now.
 local function close(order, status, ended_by)
+  -- First what frees memory: a full Redis permits the other writes behind it.
+  call('HDEL', ORDERS, order.id)
+  call('ZREM', order.side == 'b' and BUY or SELL, member(order))
+  call('ZREM', EXPIRY, order.id)
   if not ended_by then
     local change = change_level(order.side, order.ticks, order.remaining, -1, -1)
     order.rev = format('%d', order.rev + 1)
     ended_by = emit(status, change, line(order, status))
   end
-  call('ZREM', order.side == 'b' and BUY or SELL, member(order))
-  call('ZREM', EXPIRY, order.id)
-  call('HDEL', ORDERS, order.id)
   local record, done = status .. ' ' .. ended_by .. ' ' .. moment .. ' ' .. text(order), KEYS[9 + hour]
   call('HSET', done, order.id, record)
   call('PEXPIRE', done, 3 * HOUR)
@@ -174,18 +175,19 @@ local function find(id)
   return order
 end
 
--- The resting orders of an owner, oldest first. Ids of orders that have ended leave the index of the owner, unless a snapshot that
+-- The ids and records of the resting orders of an owner, oldest first. Ids of orders that have ended leave the index of the owner, unless a snapshot that
 -- is being written has them. Parts of 1,000: `unpack` takes at most 8,000.
 local function owned(index, owner, staged)
   local ids, orders, gone = call('ZRANGE', index, 0, -1), {}, {}
+  local is_staged = call('EXISTS', staged) == 1
   for from = 1, #ids, 1000 do
     local to = math.min(from + 999, #ids)
-    local records, next = call('HMGET', ORDERS, unpack(ids, from, to)), call('HMGET', staged, unpack(ids, from, to))
+    local records = call('HMGET', ORDERS, unpack(ids, from, to))
+    local next = is_staged and call('HMGET', staged, unpack(ids, from, to)) or {}
     for at = from, to do
       local record = records[at - from + 1]
-      local order = record and parse(ids[at], record)
-      if order and order.owner == owner then
-        orders[#orders + 1] = order
+      if record and match(record, '^1 [bs] %S+ %d+ %d+ (%S+)') == owner then
+        orders[#orders + 1] = { ids[at], record }
       elseif not next[at - from + 1] then
         gone[#gone + 1] = ids[at]
       end

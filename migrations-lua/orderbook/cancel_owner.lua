@@ -6,7 +6,8 @@
 assert(#KEYS == 15 and #ARGV == 7, 'cancel_owner: 15 keys, 7 arguments')
 sweep(16)
 local count, more, gone = 0, '0', {}
-for _, order in ipairs(owned(KEYS[14], ARGV[6], KEYS[15])) do
+for _, found in ipairs(owned(KEYS[14], ARGV[6], KEYS[15])) do
+  local order = parse(found[1], found[2])
   if ARGV[7] == '' or order.side == ARGV[7] then
     if count == 64 then
       more = '1'

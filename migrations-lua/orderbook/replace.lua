@@ -20,6 +20,8 @@ if ARGV[10] == '' and last[1] and tonumber(as_of) < tonumber(last[1]) then retur
 -- The orders of a snapshot have the sequences behind the one that the book had when it began.
 local now_at, base = sequence, sequence
 if before == 0 then
+  -- A full Redis refuses this write, and would permit those behind the deletion.
+  call('SET', KEYS[14], '', 'PX', 600000)
   call('UNLINK', unpack(KEYS, 14, 21))
 else
   local progress, expected = call('GET', KEYS[14]), ARGV[6] .. ' ' .. generation .. ' ' .. ARGV[7] .. ' '
@@ -75,12 +77,10 @@ if ARGV[8] ~= '1' then
 end
 sequence = math.max(now_at, is_orders and sequence or 0)
 for at = 1, 7 do
-  -- RENAME needs a source.
-  if call('EXISTS', KEYS[14 + at]) == 1 then
-    call('RENAME', KEYS[14 + at], KEYS[1 + at])
-  else
-    call('UNLINK', KEYS[1 + at])
-  end
+  -- RENAME alone would free the former key at once.
+  call('UNLINK', KEYS[1 + at])
+  -- It needs a source.
+  if call('EXISTS', KEYS[14 + at]) == 1 then call('RENAME', KEYS[14 + at], KEYS[1 + at]) end
 end
 call('UNLINK', KEYS[14])
 if not is_orders then call('HSET', STATE, 'as_of', as_of) end

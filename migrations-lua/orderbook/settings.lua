@@ -27,6 +27,8 @@ else
   -- What is left of a book whose state was lost: its numbers are not used again.
   local last = redis.call('XREVRANGE', KEYS[9], '+', '-', 'COUNT', 1)[1]
   if last then sequence = tonumber(string.match(last[1], '^%d+')) end
+  -- A full Redis refuses this write, and would permit those behind the deletion.
+  redis.call('HSET', KEYS[1], 'rules', ARGV[2])
   redis.call('UNLINK', unpack(KEYS))
 end
 local number = string.format('%d', sequence + 1)

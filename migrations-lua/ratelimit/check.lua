@@ -15,17 +15,19 @@
 --          sliding: used, time until no entry counts, until the oldest does not, until this cost fits;
 --          backoff: used, time to the window's end, to the penalty's end}
 --         Nothing was decided: {2, now} now is outside a calendar window; {3, n} reservations of the n-th check are
---         overdue, settle them first; {4, n} the key has the maximum of reservations.
+--         overdue, or the clock was set back since: settle.lua first; {4, n} the key has the maximum of reservations.
 -- O(checks); sliding O(log n) more for its n entries, and amortized O(1) to drop old entries.
 assert(#KEYS >= 1 and #ARGV >= 5, "check: a key for each check, and each check's numbers")
 
--- Bytes of a state by kind. A state of another length belongs to a previous strategy of the key, and is ignored. A flow of
--- 15 bytes was written by an earlier version: it lacks its rule and its time.
-local FLOW, OLD_FLOW, FIXED, BACKOFF, ENTRY = 32, 15, 14, 23, 12
+-- Bytes of a state by kind. A state of another length belongs to a previous strategy of the key, and is ignored. An earlier
+-- version wrote flows of 15 bytes, without their rule and their time, and windows of 14 bytes, without their end.
+local FLOW, OLD_FLOW, FIXED, OLD_FIXED, BACKOFF, ENTRY = 32, 15, 21, 14, 23, 12
 -- The totals of a log wrap around to 0 here, far above what any window can contain.
 local WRAP = 1099511627776
 -- A log of up to this many entries is read in one piece, a longer one by bisection.
 local SHORT = 64
+-- No reservation is open for longer than a day.
+local DAY = 86400000000
 
 local now
 if ARGV[1] == '' then
@@ -51,7 +53,7 @@ local function renew(key, value, life)
 end
 
 -- The debt of a flow's state, its parts, and whether they are not those that the state contains. Also in settle.lua.
-local function flow_debt(state, parts, unit, units, keeps_used)
+local function flow_debt(key, state, parts, unit, units, keeps_used)
   local free, rest, former_parts = struct.unpack('>I7I4I4', state)
   if #state == OLD_FLOW then
     -- Parts of another size belong to a previous rule: round up.
@@ -64,6 +66,10 @@ local function flow_debt(state, parts, unit, units, keeps_used)
   local debt = free - math.max(now, written)
   if debt < 0 then debt, rest = 0, 0 end
   if former_parts == parts and former_unit == unit and former_units == units then return debt, rest, written > now end
+  -- A rule that another caller chose stays in force. Its debt must drain, even if this call is refused.
+  if keeps_used and written > now then
+    renew(key, struct.pack('>I7I4I4I6I4I7', now + debt, rest, former_parts, former_unit, former_units, now), debt + 1)
+  end
   -- A previous rule: what was left stays left, up to the limit; if callers choose the rule, what was used stays used.
   local used = (debt * former_parts + rest) / former_unit
   local whole = math.floor(used + 0.5)
@@ -79,12 +85,16 @@ while place < #KEYS do
   place, nth = place + 1, nth + 1
   local key, flags, kind = KEYS[place], tonumber(ARGV[at]), ARGV[at + 1]
   local cost, limit, head = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), #reply + 1
-  local fits, is_new, value, life, append, always, holds, mark, until_then
+  -- `open` is the earliest end of the open reservations, if there are any.
+  local fits, is_new, value, life, append, always, holds, open, mark, until_then
   if flags % 4 > 1 then
     place = place + 1
     holds = KEYS[place]
-    local first = redis.call('HGET', holds, 'first')
-    if first and tonumber(first) <= now then return {3, nth} end
+    open = redis.call('HGET', holds, 'first')
+    if open then
+      open = assert(tonumber(open), "check: the earliest end of reservations is a number")
+      if open <= now or open > now + DAY then return {3, nth} end
+    end
     if reserve and redis.call('HLEN', holds) - 2 >= tonumber(ARGV[5]) then return {4, nth} end
   end
 
@@ -97,7 +107,8 @@ while place < #KEYS do
     local function pack(debt, rest) return struct.pack('>I7I4I4I6I4I7', now + debt, rest, parts, unit, units, now) end
     local debt, debt_parts, state, is_stale = 0, 0, redis.call('GET', key)
     if state and (#state == FLOW or #state == OLD_FLOW) then
-      debt, debt_parts, is_stale = flow_debt(state, parts, unit, units, flags >= 4)
+      if open and #state == FLOW and struct.unpack('>I7', state, FLOW - 6) > now then return {3, nth} end
+      debt, debt_parts, is_stale = flow_debt(key, state, parts, unit, units, flags >= 4)
       if #state == OLD_FLOW and debt > most then debt, debt_parts, is_stale = most, most_parts, true end
       if is_stale and debt + debt_parts > 0 then renew(key, pack(debt, debt_parts), debt + 1) end
     end
@@ -122,18 +133,22 @@ while place < #KEYS do
       at = at + 6
       if now < start or now >= stop then return {2, now} end
     end
-    local used, state = 0, redis.call('GET', key)
-    if state and #state == FIXED then
-      local began, count = struct.unpack('>I7I7', state)
-      if began >= start then used = count end
-      -- A window that begins later was written before the clock was set back, or by a rule with shorter windows, which is
-      -- still in force if callers choose the rule. Its cost counts until the end of this window.
-      if began > now or (began > start and flags < 4) then renew(key, struct.pack('>I7I7', start, used), stop - now) end
+    local began, used, state = start, 0, redis.call('GET', key)
+    if state and (#state == FIXED or #state == OLD_FIXED) then
+      local since, count = struct.unpack('>I7I7', state)
+      local ends = #state == FIXED and struct.unpack('>I7', state, 15) or since >= start and now + 1 or 0
+      if ends > now then
+        if since > now and open then return {3, nth} end
+        began, used = since > now and start or since, count
+        -- Another end is that of a previous rule, or of before the clock was set back. The cost counts until the end of this
+        -- window.
+        if since > now or ends ~= stop then renew(key, struct.pack('>I7I7I7', began, used, stop), stop - now) end
+      end
     end
     fits = used + cost <= limit
     is_new = not state
-    if fits and take then value, life = struct.pack('>I7I7', start, used + cost), stop - now end
-    if reserve then mark, until_then = {cost, start, 0, 0, 0}, stop end
+    if fits and take then value, life = struct.pack('>I7I7I7', began, used + cost, stop), stop - now end
+    if reserve then mark, until_then = {cost, began, 0, 0, 0}, stop end
     reply[head + 1], reply[head + 2] = used, stop - now
 
   elseif kind == 'sliding' then
@@ -155,6 +170,7 @@ while place < #KEYS do
         return struct.unpack('>I7I5', redis.call('GETRANGE', key, n * ENTRY, n * ENTRY + ENTRY - 1))
       end
       if entry(count - 1) > now then
+        if open then return {3, nth} end
         -- The clock was set back. What was taken later than now counts as taken now, or it would count for too long.
         text = text or redis.call('GET', key)
         local entries = {}
@@ -210,9 +226,9 @@ while place < #KEYS do
       began, used, barred, level = struct.unpack('>I7I7I7I2', state)
       level = math.min(level, highest)
       -- No penalty is longer than the rule says, and no window begins later than now, unless the clock was set back or the
-      -- rule was changed. If callers choose the rule, another one may have set the penalty.
+      -- rule was changed.
       local last = barred > now and now + penalty(level < highest and level - 1 or level) or barred
-      if flags < 4 and (barred > last or began > now) then
+      if barred > last or began > now then
         barred, began = math.min(barred, last), math.min(began, now)
         local stays = math.max(began + window, barred + level * decay) - now
         renew(key, struct.pack('>I7I7I7I2', began, used, barred, level), stays)
@@ -241,10 +257,10 @@ while place < #KEYS do
     change(key, value, life, append, always)
     if mark then
       -- A reservation is the only check of its call, so its cost is granted and written below.
-      local ends, first = now + tonumber(ARGV[4]), tonumber(redis.call('HGET', holds, 'first'))
+      local ends = now + tonumber(ARGV[4])
       local given = redis.call('HGET', holds, 'given') or '0'
       mark[4] = mark[4] + tonumber(given)
-      redis.call('HSET', holds, 'given', given, 'first', string.format('%.0f', math.min(first or ends, ends)),
+      redis.call('HSET', holds, 'given', given, 'first', string.format('%.0f', math.min(open or ends, ends)),
         ARGV[3], string.format('%.0f %.0f %.0f %.0f %.0f %.0f', ends, unpack(mark)))
       local left = math.ceil((math.max(ends, until_then) - now) / 1000) + margin
       if redis.call('PTTL', holds) < left then redis.call('PEXPIRE', holds, left) end

@@ -5,7 +5,11 @@
 -- ARGV[n - 1] outlive  integer, ms that the fence is kept longer than the longest-lived key of the write
 -- ARGV[n] endless   integer, ms that the fence is kept if one of these keys does not expire
 -- Returns the reply of the write, or if it was not run the error STALEFENCE <highest>, or AHEADFENCE for a token more than
--- an hour above Redis's time in microseconds, which no lock can have granted. A write that fails leaves the fence unchanged. A write whose own condition is not met stores the token nevertheless.   O(keys) beside the write
+-- an hour above Redis's time in microseconds, which no lock can have granted. A highest token that is 70 minutes above it was
+-- stored before the clock was set back: locks have forgotten it as well (locks/fence.lua), so that it is not compared. A full
+-- Redis does not store the token of a write that changes nothing. A write that fails leaves the fence unchanged. A write whose
+-- own condition is not met stores the token nevertheless.
+-- O(keys) beside the write
 local function write(KEYS, ARGV)
 --- the write
 end
@@ -17,6 +21,7 @@ assert(token and outlive and endless, 'fence: token, outlive and endless are int
 local time = redis.call('TIME')
 if token > (time[1] + 3600) * 1000000 + time[2] then return redis.error_reply('AHEADFENCE ' .. time[1]) end
 local highest = tonumber(redis.call('GET', fence)) or 0
+if highest > (time[1] + 4200) * 1000000 + time[2] then highest = 0 end
 if token < highest then return redis.error_reply(string.format('STALEFENCE %.0f', highest)) end
 
 local keys = {unpack(KEYS, 2)}
@@ -29,5 +34,7 @@ for _, key in ipairs(keys) do
   local left = redis.call('PTTL', key)
   life = math.max(life, left == -1 and endless or math.max(left, 0) + outlive)
 end
-redis.call('SET', fence, text, 'PX', string.format('%.0f', life))
+-- A full Redis refuses this only if the write has changed nothing.
+local stored = redis.pcall('SET', fence, text, 'PX', string.format('%.0f', life))
+if type(stored) == 'table' and stored.err and string.sub(stored.err, 1, 3) ~= 'OOM' then return stored end
 return reply

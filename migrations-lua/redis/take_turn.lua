@@ -12,5 +12,7 @@ end
 local last = tonumber(redis.call('GET', KEYS[1]) or '')
 -- A time in the future comes from a clock that was set back since.
 if last and last ~= tonumber(ARGV[3]) and last <= now and now - last < tonumber(ARGV[1]) then return false end
+-- Changes nothing, but a full Redis permits the write behind it: jobs free memory, too.
+redis.call('PERSIST', KEYS[1])
 redis.call('SET', KEYS[1], string.format('%.0f', now))
 return now

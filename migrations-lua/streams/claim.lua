@@ -40,7 +40,9 @@ while taken < count and size < bytes and buried + lost < 1000 do
 end
 local held = redis.call('ZCARD', KEYS[4])
 while taken < count and size < bytes and group.cursor < version and held < most_held do
-  local asked = math.min(count - taken, most_held - held, 20)
+  -- About as many as fit, by the average so far.
+  local fitting = taken == 0 and 8 or math.floor((bytes - size) * taken / math.max(size, 1)) + 1
+  local asked = math.min(count - taken, most_held - held, fitting, 100)
   local entries = redis.call('XRANGE', KEYS[2], text(group.cursor + 1) .. '-0', '+', 'COUNT', asked)
   if #entries == 0 then
     lost = lost + version - group.cursor

@@ -17,7 +17,9 @@ local is_ascending = ARGV[1] == 'asc'
 local from = ARGV[2] ~= '' and ARGV[2] .. '-0' or (is_ascending and '-' or '+')
 local to = ARGV[3] ~= '' and ARGV[3] .. '-0' or (is_ascending and '+' or '-')
 while limit > 0 and size < bytes do
-  local asked = math.min(limit, 50)
+  -- About as many as fit, by the average so far.
+  local taken = #events / 6
+  local asked = math.min(limit, taken == 0 and 8 or math.floor((bytes - size) * taken / math.max(size, 1)) + 1, 500)
   local part = redis.call(is_ascending and 'XRANGE' or 'XREVRANGE', KEYS[2], from, to, 'COUNT', asked)
   for _, entry in ipairs(part) do
     local own, fields = string.match(entry[1], '^%d+'), entry[2]

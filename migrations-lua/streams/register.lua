@@ -9,8 +9,12 @@ if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - life))
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+local oldest = string.format('%.0f', now - life)
+local since = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '')
+local is_listed = since and since > now - life
+if not is_listed and redis.call('ZCOUNT', KEYS[1], '(' .. oldest, '+inf') >= tonumber(ARGV[2]) then return 0 end
+-- A full Redis refuses this write, and would permit it behind a removal.
 redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', oldest)
 redis.call('PEXPIRE', KEYS[1], life)
 return 1

@@ -1,6 +1,7 @@
--- Acknowledge delivered events, return them, or hold them longer.
+-- Acknowledge delivered events, return them, hold them longer, or count those that are still held.
 -- KEYS[1] meta   KEYS[2] log   KEYS[3 .. 7] of the group (see group.lua)
--- ARGV[4] verb       'ack': the events are done; 'nack': deliver them again; 'extend': the timeout begins again
+-- ARGV[4] verb       'ack': the events are done; 'nack': deliver them again; 'extend': the timeout begins again;
+--   'check': nothing, and a receipt whose timeout is over counts as stale
 -- ARGV[5] delay      integer, milliseconds until events are delivered again after 'nack'
 -- ARGV[6] channel    whose subscribers are told after 'nack'
 -- ARGV[7 + 2n]       of each receipt: version, delivery
@@ -14,7 +15,8 @@ local settled, stale = 0, {}
 for at = 7, #ARGV, 2 do
   local own = ARGV[at]
   local delivery, rest = string.match(redis.call('HGET', KEYS[6], own) or '', '^(%d+) (.*)$')
-  if delivery ~= ARGV[at + 1] then
+  local is_over = ARGV[4] == 'check' and tonumber(redis.call('ZSCORE', KEYS[4], padded(own)) or 0) <= now
+  if delivery ~= ARGV[at + 1] or is_over then
     stale[#stale + 1] = own
     stale[#stale + 1] = ARGV[at + 1]
   else
@@ -24,7 +26,7 @@ for at = 7, #ARGV, 2 do
     elseif ARGV[4] == 'nack' then
       -- No receipt contains delivery 0.
       hold(own, now + delay, '0 ' .. rest)
-    else
+    elseif ARGV[4] == 'extend' then
       redis.call('ZADD', KEYS[4], text(now + group.timeout), padded(own))
     end
   end

@@ -10,16 +10,15 @@
 -- ARGV[5] now        integer, Unix milliseconds; empty: Redis's own clock
 -- ARGV[6] retention_ms, ARGV[7] duplicate_policy, ARGV[8] labels: the definition of the series that this batch creates
 --         if none exists; an empty retention_ms creates none
--- ARGV[9] policy     the policy for timestamps that already exist; empty: that of the series
--- ARGV[10] layout    'native' or 'module'
--- ARGV[11] earliest  integer, Unix milliseconds: samples before it are refused; ARGV[13] if no series exists
+-- ARGV[9] policy     for timestamps that already exist; empty: that of the series   ARGV[10] layout  'native' or 'module'
+-- ARGV[11] earliest  integer, Unix milliseconds: samples before it are refused; ARGV[13] unless a client defined the series
 -- ARGV[12] ahead     integer, milliseconds: samples further ahead of `now` are refused
 -- Returns {consumed, stored, listed, plain, packed, {position, reason, ...}, stale}: how many records were processed;
 -- how many changed the series; 1 when the index has the series; how many sealed chunks are still plain; the packed
 -- chunk that the next record falls into, or ''; for every refused record its position from 0, and 1 too old, 2
 -- duplicate, 3 sum out of range, 4 too far ahead or 5 before `earliest`; 1 when rollups have something to fill. The
--- caller unpacks the packed chunk and sends the remaining records again. When the series does not exist, `consumed` is
--- -1. Refused records change nothing: if all are refused for their time, the series is not even created.
+-- caller unpacks the packed chunk and sends the remaining records again. When the series does not exist, `consumed` is -1.
+-- Refused records change nothing: if all are refused for their time, the series is not even created.
 -- O(n) in time order, else O(c * capacity + n * log(capacity)) for c changed chunks, c <= MAX_TOUCHED. In the module
 -- O(n * log(chunks)).
 assert(#KEYS == 4 and #ARGV == 13, 'append: 4 keys, 13 arguments')
@@ -28,7 +27,7 @@ local batch, capacity = ARGV[1], tonumber(ARGV[3])
 assert(#batch > 0 and #batch % 16 == 0 and capacity >= 2, 'append: whole records, capacity >= 2')
 
 local PLAIN, PACKED, RECORD = '\1', 2, 16
-local MAX_TOUCHED, MAX_MARKS = 16, 2048
+local MAX_TOUCHED, MAX_MARKS, HOLD = 16, 2048, 600000
 local TOO_OLD, DUPLICATE, OVERFLOW, TOO_NEW, TOO_EARLY = 1, 2, 3, 4, 5
 
 -- Numbers are compared, not bytes: Lua compares strings by the server's locale.
@@ -39,14 +38,11 @@ end
 
 local function exact(number) return string.format('%.0f', number) end
 
-local now = tonumber(ARGV[5])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+local time = ARGV[5] == '' and redis.call('TIME')
+local now = time and time[1] * 1000 + math.floor(time[2] / 1000) or tonumber(ARGV[5])
 
 local definition = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'listed', 'plain', 'rolled', 'unrolled',
-  'outlive', 'needed_from', 'untrimmed_from')
+  'outlive', 'needed_from', 'untrimmed_from', 'implied', 'backfilled', 'lost_from')
 -- The records from `low` until `high` have an acceptable time. Only those are processed below.
 local total, refused = #batch / RECORD, {}
 local low, high = 0, total
@@ -57,7 +53,8 @@ local function refuse(index, reason)
   refused[#refused + 1] = reason
 end
 
-while low < total and timestamp(batch, low * RECORD + 1) < tonumber(ARGV[definition[1] and 11 or 13]) do
+local earliest = tonumber(ARGV[(not definition[1] or definition[10]) and 13 or 11])
+while low < total and timestamp(batch, low * RECORD + 1) < earliest do
   refuse(0, TOO_EARLY)
   low = low + 1
 end
@@ -65,9 +62,7 @@ while high > low and timestamp(batch, (high - 1) * RECORD + 1) > now + tonumber(
 local count = high - low
 batch = batch:sub(low * RECORD + 1, high * RECORD)
 
-local function refuse_ahead()
-  for at = high, total - 1 do refuse(at - low, TOO_NEW) end
-end
+local function refuse_ahead() for at = high, total - 1 do refuse(at - low, TOO_NEW) end end
 
 if not definition[1] then
   if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
@@ -82,23 +77,19 @@ end
 if not definition[1] then
   if in_module then redis.call('TS.CREATE', KEYS[2], 'DUPLICATE_POLICY', ARGV[7]) end
   redis.call('HSET', KEYS[1], 'retention_ms', ARGV[6], 'duplicate_policy', ARGV[7], 'labels', ARGV[8], 'created', exact(now))
+  if earliest > tonumber(ARGV[11]) then redis.call('HSET', KEYS[1], 'implied', 1) end
   if in_module then
     redis.call('DEL', KEYS[4])
   else
     redis.call('HSET', KEYS[1], 'sealed', 0, 'sealed_bytes', 0)
     redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
   end
-  definition = {ARGV[6], ARGV[7], false, false, false, false, false, false, false}
+  definition = {ARGV[6], ARGV[7]}
 end
 local retention, policy = tonumber(definition[1]), ARGV[9] ~= '' and ARGV[9] or definition[2]
 
-local newest = nil
-if in_module then
-  newest = redis.call('TS.GET', KEYS[2])[1]
-else
-  local tail = redis.call('GETRANGE', KEYS[2], -RECORD, -1)
-  if tail ~= '' then newest = timestamp(tail, 1) end
-end
+local tail = in_module and '' or redis.call('GETRANGE', KEYS[2], -RECORD, -1)
+local newest = in_module and redis.call('TS.GET', KEYS[2])[1] or tail ~= '' and timestamp(tail, 1) or nil
 local latest = math.max(newest or 0, timestamp(batch, #batch - RECORD + 1))
 -- Retention counts back from the newest sample, but never from a time that is still ahead: one sample with such a time
 -- must not expire all others.
@@ -106,23 +97,28 @@ local reference = math.min(latest, now)
 local floor = retention > 0 and reference - retention or -1
 
 -- A rollup that outlives its samples is filled before they are trimmed. So samples are kept from `needed_from`, which moves
--- when rollups are filled, and those that no rollup was filled from are accepted even if retention hides them.
--- `untrimmed_from` is the time from which no sample was ever trimmed.
+-- when rollups are filled, and accepted from `untrimmed_from`, the time from which none was ever trimmed. A load may be in
+-- any order: for a while after the first sample that is too old for the clock, `backfilled`, none is trimmed. The same time
+-- has to pass before that begins again, so a client that never stops does not keep them all.
 local rolled = tonumber(definition[5])
-local untrimmed = tonumber(definition[9]) or retention > 0 and math.max(math.min(newest or 0, now) - retention, 0) or 0
-local oldest, trim = floor, floor
-if rolled and retention > 0 and tonumber(definition[7] or 0) > retention then
-  oldest = math.max(math.min(floor, rolled), untrimmed)
-  trim = math.min(floor, tonumber(definition[8] or 0))
+local untrimmed = tonumber(definition[9])
+  or rolled and retention > 0 and math.max(math.min(newest or 0, now) - retention, 0) or 0
+local outlives = rolled and retention > 0 and tonumber(definition[7] or 0) > retention
+local oldest = outlives and math.min(floor, untrimmed) or floor
+local backfilled, first_time = tonumber(definition[11] or -math.huge), timestamp(batch, 1)
+if outlives and first_time >= oldest and first_time < now - retention and now - backfilled >= 2 * HOLD then
+  backfilled = now
+  redis.call('HSET', KEYS[1], 'backfilled', exact(now))
 end
 
 local stored, recreated = 0, false
--- Rollups are filled before the time `rolled`, except for the ranges that changed since: `unrolled`, a list of
--- `from:to,`.
-local marks = {}
+-- Rollups are filled before the time `rolled`, except for the ranges that changed since: `unrolled`, a list of `from:to,`.
+local marks, first_mark = {}, math.huge
 
 local function mark(from, to)
-  if rolled and from < rolled then marks[#marks + 1] = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ',' end
+  if not rolled or from >= rolled then return end
+  marks[#marks + 1] = exact(from) .. ':' .. exact(math.min(to, rolled - 1)) .. ','
+  first_mark = math.min(first_mark, from)
 end
 
 -- The plain sealed chunks: the 8 bytes after the version of each, which are its first timestamp.
@@ -138,18 +134,12 @@ local function unmark(chunk)
   end
 end
 
-local function samples_in(chunk)
-  if chunk:byte(1) == PACKED then return (struct.unpack('>I4', chunk, 18)) end
-  return (#chunk - 1) / RECORD
-end
-
 local function seal(chunk)
   redis.call('ZADD', KEYS[3], exact(timestamp(chunk, 2)), chunk)
   plain = plain .. chunk:sub(2, 9)
 end
 
--- The size at which the head is sealed. Half a chunk stays open then, so that samples which are a little late still
--- fall into the head.
+-- The size at which the head is sealed. Half a chunk stays open then, for samples that are a little late.
 local longest = math.floor(capacity * 3 / 2) * RECORD
 
 -- Stores records as the head; if they are too many, the oldest are sealed in full chunks.
@@ -208,8 +198,7 @@ local function seek(bytes, at, time)
   return high
 end
 
--- Merges the records from `index` that are before `stop` into a chunk. Returns the next index, and the new chunk or nil
--- when nothing changed.
+-- Merges the records from `index` before `stop` into a chunk. Returns the next index, and the new chunk unless it is equal.
 local function merge(bytes, index, stop)
   local out, copied, at = {}, 2, 2
   local current, occupied, changed = nil, false, false
@@ -242,8 +231,7 @@ local function merge(bytes, index, stop)
   return index, PLAIN .. table.concat(out) .. bytes:sub(copied)
 end
 
--- Replaces a sealed chunk by a merged one, in equal parts when that is too long. The counters change first, since a
--- server that is out of memory refuses them.
+-- Replaces a sealed chunk by a merged one, in equal parts if that is too long. Without memory, Redis refuses the counters.
 local function replace(old, bytes)
   local total = (#bytes - 1) / RECORD
   local parts = math.ceil(total / capacity)
@@ -287,10 +275,10 @@ if in_module then
   end
   if first then mark(first, last) end
 else
-  if ARGV[2] == '1' and timestamp(batch, 1) >= oldest and (not newest or timestamp(batch, 1) > newest) then
+  if ARGV[2] == '1' and first_time >= oldest and (not newest or first_time > newest) then
     append(batch)
     index, stored = count, count
-    mark(timestamp(batch, 1), latest)
+    mark(first_time, latest)
   end
 
   local touched = 0
@@ -327,6 +315,17 @@ end
 
 -- A write that is refused as a whole neither trims nor moves the expiry.
 local has_accepted = 2 * (index + low) > #refused
+local trim = floor
+if outlives then
+  local needed = tonumber(definition[8] or 0)
+  if first_mark < needed then
+    -- Only the replica that fills rollups knows where the buckets begin. One that is filling now starts again.
+    needed = 0
+    redis.call('HSET', KEYS[1], 'needed_from', 0)
+    redis.call('HINCRBY', KEYS[1], 'revision', 1)
+  end
+  trim = math.min(floor, now - backfilled < HOLD and untrimmed or needed)
+end
 if has_accepted and retention > 0 and in_module then
   -- Not with every write, since the module packs the chunk in which it deletes again. As in a native series, less than a
   -- chunk of expired samples stays.
@@ -336,7 +335,7 @@ if has_accepted and retention > 0 and in_module then
   end
   if expired and tonumber(expired[2].ok) >= capacity then
     redis.call('TS.DEL', KEYS[2], 0, exact(trim - 1))
-    redis.call('HSET', KEYS[1], 'trimmed', exact(trim))
+    redis.call('HSET', KEYS[1], 'trimmed', exact(trim), 'lost_from', 0)
     untrimmed = math.max(untrimmed, trim)
   end
 elseif has_accepted and retention > 0 then
@@ -345,19 +344,23 @@ elseif has_accepted and retention > 0 then
   if expired > 0 then
     -- More than a batch can add, so that expired chunks do not accumulate.
     local trimmed = math.min(expired, 32 + math.ceil(count / capacity))
-    local samples, bytes = 0, 0
+    local samples, bytes, first, last = 0, 0, nil, 0
     for _, chunk in ipairs(redis.call('ZRANGE', KEYS[3], 0, trimmed - 1)) do
-      samples, bytes = samples + samples_in(chunk), bytes + #chunk
+      local is_packed = chunk:byte(1) == PACKED
+      local size = is_packed and struct.unpack('>I4', chunk, 18) or (#chunk - 1) / RECORD
+      samples, bytes = samples + size, bytes + #chunk
+      first, last = first or timestamp(chunk, 2), timestamp(chunk, is_packed and 10 or #chunk - RECORD + 1)
       unmark(chunk)
     end
     redis.call('ZREMRANGEBYRANK', KEYS[3], 0, trimmed - 1)
     redis.call('HINCRBY', KEYS[1], 'sealed', -samples)
     redis.call('HINCRBY', KEYS[1], 'sealed_bytes', -bytes)
-    if rolled then redis.call('HSET', KEYS[1], 'trimmed', exact(trim)) end
-    untrimmed = math.max(untrimmed, trim)
+    local lost = math.min(first, tonumber(definition[12] or 0))
+    if rolled then redis.call('HSET', KEYS[1], 'trimmed', exact(trim), 'lost_from', exact(lost)) end
+    untrimmed = math.max(untrimmed, outlives and trim or last + 1)
   end
 end
-if has_accepted and rolled and untrimmed ~= tonumber(definition[9]) then
+if has_accepted and (rolled or untrimmed > 0) and untrimmed ~= tonumber(definition[9]) then
   redis.call('HSET', KEYS[1], 'untrimmed_from', exact(untrimmed))
 end
 if has_accepted and retention > 0 then
@@ -387,13 +390,9 @@ if rolled then
   end
   -- Samples must not expire before rollups are filled from them.
   local is_overdue = retention > 0 and rolled < reference - retention / 4
-  local is_due
-  if in_module then
-    is_due = redis.call('HINCRBY', KEYS[1], 'behind', stored) >= capacity
-  else
-    local first = redis.call('GETRANGE', KEYS[2], 1, 8)
-    is_due = #first == 8 and timestamp(first, 1) > rolled
-  end
+  local first = in_module and '' or redis.call('GETRANGE', KEYS[2], 1, 8)
+  local is_due = in_module and redis.call('HINCRBY', KEYS[1], 'behind', stored) >= capacity
+    or #first == 8 and timestamp(first, 1) > rolled
   if unrolled ~= '' or is_overdue or is_due then stale = 1 end
 end
 if index == count then refuse_ahead() end

@@ -10,7 +10,9 @@ assert(#KEYS == 4 and #ARGV == 6, 'create: 4 keys, 6 arguments')
 local in_module = ARGV[6] == 'module'
 local existing = redis.call('HMGET', KEYS[1], 'retention_ms', 'duplicate_policy', 'labels')
 if existing[1] then
-  return existing[1] == ARGV[1] and existing[2] == ARGV[2] and existing[3] == ARGV[3] and 2 or 0
+  if existing[1] ~= ARGV[1] or existing[2] ~= ARGV[2] or existing[3] ~= ARGV[3] then return 0 end
+  redis.call('HDEL', KEYS[1], 'implied')
+  return 2
 end
 if redis.call('EXISTS', unpack(KEYS, 1, in_module and 2 or 1)) > 0 then
   return redis.error_reply('WRONGTYPE the key does not hold a time series of this service')

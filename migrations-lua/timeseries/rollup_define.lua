@@ -18,12 +18,14 @@ if (existing[2] or '') ~= ARGV[1] then return 0 end
 if ARGV[2] == ARGV[1] then return 1 end
 if ARGV[2] == '' then
   redis.call('HDEL', KEYS[1], 'rollups', 'rolled', 'unrolled', 'outlive', 'trimmed', 'rolled_from', 'behind',
-    'needed_from', 'untrimmed_from')
+    'needed_from', 'lost_from', 'backfilled')
   redis.call('HINCRBY', KEYS[1], 'revision', 1)
   redis.call('UNLINK', KEYS[4])
   return 1
 end
 redis.call('HSET', KEYS[1], 'rollups', ARGV[2], 'outlive', ARGV[3])
+-- Later than all samples: none that a rollup was filled from was trimmed yet.
+if ARGV[1] == '' then redis.call('HSET', KEYS[1], 'lost_from', '9007199254740992') end
 -- It starts with the time, so that it differs when a series is deleted and created again.
 if not existing[3] then redis.call('HSET', KEYS[1], 'revision', redis.call('TIME')[1]) end
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
@@ -37,10 +39,10 @@ end
 -- Nothing is filled yet. A replica that fills rollups moves `rolled` forward first.
 redis.call('HSET', KEYS[1], 'rolled', 1, 'unrolled', '0:0,')
 redis.call('HDEL', KEYS[1], 'trimmed', 'rolled_from', 'needed_from')
-local left = redis.call('PTTL', KEYS[1])
-if left >= 0 and left < tonumber(ARGV[3]) then
-  for _, key in ipairs(KEYS) do
-    redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(tonumber(ARGV[3]) * 17 / 16)))
-  end
+-- A series lives longer than its retention while its newest sample is ahead of the clock.
+local left, outlive = redis.call('PTTL', KEYS[1]), tonumber(ARGV[3])
+local ttl = outlive + math.max(left - tonumber(existing[1]), 0)
+if left >= 0 and left < ttl then
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(ttl * 17 / 16))) end
 end
 return 1

@@ -217,7 +217,7 @@ struct Watched {
 fn start_worker(
     app: &App,
     lane: usize,
-    incoming: mpsc::UnboundedReceiver<(std::net::TcpStream, tokio::sync::OwnedSemaphorePermit)>,
+    incoming: mpsc::UnboundedReceiver<server::Handover>,
     drain: CancellationToken,
     watched: Watched,
 ) -> std::io::Result<oneshot::Receiver<()>> {

@@ -14,6 +14,7 @@ pub mod http;
 mod ineffective;
 pub mod log;
 mod longest_prefix;
+pub mod messages;
 mod print;
 pub mod redis;
 mod store;
@@ -184,8 +185,7 @@ impl Config {
         }
         let section: T = serde_path_to_error::deserialize(table).map_err(|error| {
             let path = error.path().to_string();
-            let reason = error.into_inner().message().to_owned();
-            self.field_error(T::NAME, &path, reason)
+            self.field_error(T::NAME, &path, messages::in_terms_of_toml(error.inner().message()))
         })?;
         section.validate().map_err(|error| self.refuse::<T>(error))?;
         Ok(section)
@@ -262,7 +262,8 @@ impl Config {
         self.field_error(T::NAME, &error.field, error.reason)
     }
 
-    fn field_error(&self, section: &str, field: &str, reason: String) -> ConfigError {
+    /// The error of a violated rule in a section that is known by its name.
+    pub fn field_error(&self, section: &str, field: &str, reason: String) -> ConfigError {
         let field = if field == "." { section.to_owned() } else { format!("{section}.{field}") };
         ConfigError::Field { origin: self.origin_of(&field), field, reason }
     }
@@ -331,6 +332,9 @@ mod tests {
             ("kettle = { boil = 3, cups = 2 }", "kettle.boil"),
             ("kettle = { boil = \"3m\", cups = 0 }", "kettle.cups"),
             ("kettle = { boil = \"3m\", cups = 2, colour = \"red\" }", "colour"),
+            ("kettle = { boil = \"3m\", cups = \"2\" }", "invalid type: string \"2\", expected a whole number"),
+            ("kettle = { boil = \"3m\" }", "`cups` is missing"),
+            ("kettle = 5", "invalid type: integer `5`, expected a table"),
         ] {
             let error = kettle(text).expect_err("invalid");
             assert!(error.contains(field) && error.contains("overrides"), "{error}");

@@ -130,6 +130,12 @@ impl Section for RedisConfig {
         if let Some((name, _)) = self.min_replicas.iter().find(|(_, replicas)| **replicas > MAX_REPLICAS) {
             return Err(FieldError::new(format!("min_replicas.{name}"), format!("must be at most {MAX_REPLICAS}")));
         }
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':');
+        let is_only_colons = !self.key_prefix.is_empty() && self.key_prefix.bytes().all(|byte| byte == b':');
+        if is_only_colons || !self.key_prefix.bytes().all(is_plain) {
+            let rule = "must have only letters, digits, `_`, `-`, `.` and `:`, and not only colons";
+            return Err(FieldError::new("key_prefix", format!("{rule}, got `{}`", self.key_prefix)));
+        }
         self.base().validate("url")?;
         for (field, endpoint) in [("cache", &self.cache), ("state", &self.state)] {
             if let Some(endpoint) = endpoint {

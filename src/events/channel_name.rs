@@ -9,7 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The longest name, bytes.
 const MAX: usize = 200;
 
-/// A channel's name: 1 to 200 letters, digits, `_`, `.`, `-` and `:`, which separates segments. No segment is empty.
+/// The Redis channels on which the service talks to itself and tells of documents, or their beginnings up to a colon. A
+/// client that published there could give orders to every replica.
+const RESERVED: &[&str] = &["json:changes", "locks:wake", "pubsub:"];
+
+/// A channel's name: 1 to 200 letters, digits, `_`, `.`, `-` and `:`, which separates segments. No segment is empty, and it
+/// is not a channel of the service's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelName(Arc<str>);
 
@@ -26,6 +31,10 @@ impl ChannelName {
         }
         if text.split(':').any(str::is_empty) {
             return Err("must not have empty segments between colons".to_owned());
+        }
+        let is_reserved = |own: &&&str| if own.ends_with(':') { text.starts_with(**own) } else { text == **own };
+        if let Some(own) = RESERVED.iter().find(is_reserved) {
+            return Err(format!("must not be a channel of the service itself: `{own}`"));
         }
         Ok(Self(text.into()))
     }
@@ -66,7 +75,21 @@ mod tests {
         for good in ["a", "market:events", "orders:user-7_x.y", &"a".repeat(MAX)] {
             assert!(ChannelName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", ":", "a:", ":a", "a::b", "a b", "a{b}", "a*", "ä", "a/b", &"a".repeat(MAX + 1)] {
+        for bad in [
+            "",
+            ":",
+            "a:",
+            ":a",
+            "a::b",
+            "a b",
+            "a{b}",
+            "a*",
+            "ä",
+            "a/b",
+            "json:changes",
+            "pubsub:control",
+            &"a".repeat(MAX + 1),
+        ] {
             assert!(ChannelName::parse(bad).is_err(), "{bad}");
         }
     }

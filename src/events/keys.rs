@@ -2,7 +2,7 @@
 //!
 //! | key | type | TTL | deleted by |
 //! |---|---|---|---|
-//! | `pubsub:meta:{<channel>}` | hash: `e` epoch, `s` last offset, `r` replication id of the server, `v` highest revision | 30 days after the last use | expiry |
+//! | `pubsub:meta:{<channel>}` | hash: `e` epoch, `s` last offset, `r` replication id of the server, `v` highest revision, `b` bytes of the latest messages | 30 days after the last use | expiry |
 //! | `pubsub:log:{<channel>}` | stream of `<offset>-0`: `m` the message, `t` its time | `history_ttl` | DELETE, a new epoch |
 //! | `pubsub:latest:{<channel>}` | hash: a message by its key | `history_ttl` | DELETE |
 //! | `pubsub:seen:{<channel>}:<SHA-1 of an id>` | string: offset, epoch and time of that message | 5 minutes | expiry |

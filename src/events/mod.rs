@@ -32,7 +32,7 @@ pub use error::EventsError;
 use keys::ChannelKeys;
 pub use message::{Message, TagMap, is_message_type, is_short, on_one_line};
 pub use movements::Movements;
-pub use namespace::{Keep, Namespace, Permission, PubSubConfig};
+pub use namespace::{Keep, LATEST_BYTES, Namespace, Permission, PubSubConfig};
 pub use presence::{Member, PresenceUpdate};
 pub(crate) use scripts::SCRIPTS;
 pub use scripts::{CLEARED, History, HistoryOrder};
@@ -62,6 +62,8 @@ pub struct HistoryRange {
     pub offset: Option<u64>,
     /// The most messages; 0 reads only the position.
     pub limit: usize,
+    /// The most bytes of the messages; a larger one comes alone.
+    pub bytes: usize,
 }
 
 /// Publishes messages and reads the history of channels.
@@ -76,6 +78,14 @@ pub struct Events {
 impl Events {
     pub fn new(redis: Redis, clock: Clock, config: PubSubConfig) -> Self {
         Self { redis, clock, namespaces: Arc::new(ArcSwap::from_pointee(shared(config.namespaces))) }
+    }
+
+    /// Forgets the fencing tokens that a channel has seen.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub async fn reset_fence(&self, channel: &ChannelName, by: &str) -> Result<(), RedisFault> {
+        self.redis.reset_fence(&ChannelKeys::new(self.redis.keys(), channel).fence(), by).await
     }
 
     /// The rules of every channel, in the order of the configuration.
@@ -94,8 +104,7 @@ impl Events {
     /// [`EventsError::UnknownChannel`] if no pattern matches.
     pub fn namespace(&self, channel: &ChannelName) -> Result<Arc<Namespace>, EventsError> {
         let namespaces = self.namespaces.load();
-        let matching = namespaces.iter().filter(|namespace| namespace.pattern.matches(channel));
-        let found = matching.max_by_key(|namespace| namespace.pattern.specificity());
+        let found = namespace::most_specific(&namespaces, channel);
         found.cloned().ok_or_else(|| EventsError::UnknownChannel { channel: channel.clone() })
     }
 
@@ -156,7 +165,7 @@ impl Events {
         Ok(self.redis.call(scripts::history(&keys, &namespace, range, &self.clock.redis_arg())).await?)
     }
 
-    /// Reads the newest messages of several channels in one round trip.
+    /// Reads the newest messages of several channels in one round trip, at most `limit` and `bytes` of each.
     ///
     /// # Errors
     /// [`RedisFault`] if the round trip as a whole failed.
@@ -164,8 +173,9 @@ impl Events {
         &self,
         channels: &[(ChannelName, Arc<Namespace>)],
         limit: usize,
+        bytes: usize,
     ) -> Result<Vec<Result<History, RedisFault>>, RedisFault> {
-        let range = HistoryRange { order: HistoryOrder::Desc, offset: None, limit };
+        let range = HistoryRange { order: HistoryOrder::Desc, offset: None, limit, bytes };
         let now = self.clock.redis_arg();
         let calls = channels.iter().map(|(channel, namespace)| {
             scripts::history(&ChannelKeys::new(self.redis.keys(), channel), namespace, range, &now)

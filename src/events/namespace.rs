@@ -1,5 +1,6 @@
 //! Namespaces: the rules of all channels whose names match a pattern.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -10,7 +11,9 @@ use crate::config::{FieldError, Section};
 
 /// The most keys of a channel that keeps the latest messages.
 pub(super) const MAX_KEYS: usize = 1_000;
-/// The largest log, messages. A reader may walk over a whole log to find its first valid message.
+/// The most bytes of these messages: they are read at once, and replicas keep them in memory.
+pub const LATEST_BYTES: usize = 2 << 20;
+/// The largest log, messages.
 const MAX_HISTORY: usize = 10_000;
 /// The shortest secret of channel tokens, bytes; RFC 7518, section 3.2 for HS256.
 const MIN_SECRET: usize = 32;
@@ -165,6 +168,9 @@ impl TryFrom<String> for Pattern {
                 .map_err(|rule| format!("the segment `{segment}` of `{text}` {rule}")),
         };
         let segments = text.split(':').map(segment).collect::<Result<Vec<_>, _>>()?;
+        if segments.iter().all(|segment| matches!(segment, Segment::Text(_))) {
+            ChannelName::parse(&text).map_err(|rule| format!("`{text}` {rule}"))?;
+        }
         Ok(Self { text, segments })
     }
 }
@@ -190,6 +196,16 @@ impl Pattern {
         self.segments.iter().map(|segment| matches!(segment, Segment::Text(_))).collect()
     }
 
+    /// Whether the patterns match the same channels, whatever the names of their parameters.
+    fn is_equivalent(&self, other: &Self) -> bool {
+        let same = |pair: (&Segment, &Segment)| match pair {
+            (Segment::Text(one), Segment::Text(two)) => one == two,
+            (Segment::Parameter(_), Segment::Parameter(_)) => true,
+            _ => false,
+        };
+        self.segments.len() == other.segments.len() && self.segments.iter().zip(&other.segments).all(same)
+    }
+
     /// The names of the parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
@@ -203,6 +219,12 @@ impl Pattern {
         let position = self.segments.iter().position(|segment| *segment == Segment::Parameter(name.to_owned()))?;
         channel.segments().nth(position)
     }
+}
+
+/// The namespace of a channel: the one with the most specific pattern.
+pub(super) fn most_specific<'a, T: Borrow<Namespace>>(namespaces: &'a [T], channel: &ChannelName) -> Option<&'a T> {
+    let matching = namespaces.iter().filter(|namespace| (*namespace).borrow().pattern.matches(channel));
+    matching.max_by_key(|namespace| (*namespace).borrow().pattern.specificity())
 }
 
 impl Section for PubSubConfig {
@@ -220,8 +242,10 @@ impl Section for PubSubConfig {
         for (at, namespace) in self.namespaces.iter().enumerate() {
             let refuse = |field: &str, rule: String| FieldError::new(format!("namespaces[{at}].{field}"), rule);
             let pattern = namespace.pattern.as_str();
-            if self.namespaces.iter().take(at).any(|earlier| earlier.pattern == namespace.pattern) {
-                return Err(refuse("pattern", format!("the pattern `{pattern}` must not be repeated")));
+            let mut earlier = self.namespaces.iter().take(at).map(|earlier| &earlier.pattern);
+            if let Some(earlier) = earlier.find(|earlier| earlier.is_equivalent(&namespace.pattern)) {
+                let rule = format!("the pattern `{pattern}` must not match the channels of `{}`", earlier.text);
+                return Err(refuse("pattern", rule));
             }
             if !(1..=MAX_HISTORY).contains(&namespace.history_size) {
                 return Err(refuse("history_size", format!("must be between 1 and {MAX_HISTORY}")));
@@ -234,7 +258,7 @@ impl Section for PubSubConfig {
                 return Err(refuse("subscribe", format!("`owner` needs a segment {{user}} in `{pattern}`")));
             }
             if let Some(mirror) = &namespace.mirror {
-                let target = self.namespaces.iter().find(|other| other.pattern.matches(mirror));
+                let target = most_specific(&self.namespaces, mirror);
                 if target.is_none_or(|target| target.mirror.is_some()) {
                     let rule = format!("`{mirror}` must be a channel of a namespace without a mirror");
                     return Err(refuse("mirror", rule));

@@ -105,9 +105,12 @@ impl Events {
             let own = read(own);
             // Read in any case, for the next message of its group.
             let mirrored = mirrored.map(read);
-            let published = own?;
-            mirrored.transpose()?;
-            Ok(published)
+            let is_partial = own.is_ok() || matches!(mirrored, Some(Ok(_)));
+            let published = own.and_then(|published| mirrored.transpose().map(|_| published));
+            published.map_err(|error| match error {
+                EventsError::Redis(fault) if is_partial => fault.partly_applied().into(),
+                other => other,
+            })
         });
         Ok(results.collect())
     }

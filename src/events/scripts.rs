@@ -37,6 +37,8 @@ pub struct History {
     pub first: Option<u64>,
     /// The JSON of the messages, in the order that was requested.
     pub messages: Vec<String>,
+    /// Whether further messages follow in that order.
+    pub has_more: bool,
 }
 
 /// Messages of one channel on their way.
@@ -76,7 +78,7 @@ impl PublishReply {
                 channel: channel.clone(),
                 revision: message.revision.unwrap_or_default(),
             }),
-            Self::Full => Err(EventsError::TooManyKeys { channel: channel.clone(), limit: super::namespace::MAX_KEYS }),
+            Self::Full => Err(EventsError::LatestFull { channel: channel.clone() }),
         }
     }
 }
@@ -98,7 +100,8 @@ pub(super) fn publish(
         .arg(namespace.history_ttl.as_millis())
         .arg(META_TTL.as_millis())
         .arg(DEDUPE.as_millis())
-        .arg(*now);
+        .arg(*now)
+        .arg(super::namespace::LATEST_BYTES);
     // Behind the keys of the channel.
     let mut place = 3;
     let call = messages.iter().fold(call, |call, Outgoing { message, members, seen }| {
@@ -125,12 +128,15 @@ fn outcome(values: &[String]) -> Result<PublishReply, BadReply> {
     }
 }
 
+/// The last offset, the epoch, the first offset, the messages, and 1 if more follow.
+pub(super) type HistoryRaw = (String, String, Value, Vec<String>, u8);
+
 pub(super) fn history(
     keys: &ChannelKeys,
     namespace: &Namespace,
     range: HistoryRange,
     now: &str,
-) -> ScriptCall<(String, String, Value, Vec<String>), History> {
+) -> ScriptCall<HistoryRaw, History> {
     // A new epoch may begin, so this is a write.
     HISTORY
         .write(&[&keys.meta, &keys.log])
@@ -141,7 +147,8 @@ pub(super) fn history(
         .arg(META_TTL.as_millis())
         .arg(new_epoch())
         .arg(now)
-        .returns(|(offset, epoch, first, messages): (String, String, Value, Vec<String>)| {
+        .arg(range.bytes)
+        .returns(|(offset, epoch, first, messages, more): HistoryRaw| {
             let first = match first {
                 Value::BulkString(digits) if !digits.is_empty() => {
                     let parsed = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
@@ -150,7 +157,7 @@ pub(super) fn history(
                 _ => None,
             };
             let offset = offset.parse().map_err(|_| BadReply::new(&offset))?;
-            Ok(History { offset, epoch, first, messages })
+            Ok(History { offset, epoch, first, messages, has_more: more == 1 })
         })
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Class, Holding, OTHER, holding_of};
-use crate::config::{Config, ConfigError, Section};
+use crate::config::{Config, ConfigError, Section, longest_prefix};
 
 /// An entry of a list that has a prefix, whatever else it has.
 #[derive(Debug, Deserialize)]
@@ -31,19 +31,44 @@ impl Section for Series {
 
 #[derive(Debug, Deserialize)]
 struct Values {
-    policies: Vec<Named>,
+    policies: Vec<Policy>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Policy {
+    prefix: String,
+    /// Whether its values are stored under their bare names.
+    #[serde(default)]
+    platform: bool,
 }
 
 impl Section for Values {
     const NAME: &'static str = "cache";
 }
 
+#[derive(Debug, Deserialize)]
+struct Limits {
+    limiters: Vec<Limiter>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Limiter {
+    /// A pattern such as `rate_limit:api:{ip}`.
+    key: String,
+}
+
+impl Section for Limits {
+    const NAME: &'static str = "ratelimit";
+}
+
+/// Beginnings of names that the configuration gives to a capability.
+type Configured = (String, Holding);
+
 /// To which deployment and capability keys belong.
 #[derive(Clone, Debug)]
 pub struct Owners {
     prefix: String,
-    /// Beginnings of names that the configuration gives to capabilities.
-    configured: Vec<(String, Holding)>,
+    configured: Vec<Configured>,
 }
 
 impl Owners {
@@ -52,20 +77,33 @@ impl Owners {
     /// # Errors
     /// If the configuration is invalid.
     pub fn new(config: &Config, prefix: &str) -> Result<Self, ConfigError> {
-        let (documents, series, values) =
-            (config.section::<Documents>()?, config.section::<Series>()?, config.section::<Values>()?);
-        let holding = |name, class| Holding { name, class, expires: false };
-        let lists = [
-            (documents.collections, holding("json", Class::Durable)),
-            (series.families, holding("timeseries", Class::Durable)),
-            (values.policies, holding("cache", Class::Cache)),
-        ];
-        let named = |Named { prefix }: Named| prefix.trim_end_matches('*').to_owned();
-        let configured =
-            lists.into_iter().flat_map(|(list, holding)| list.into_iter().map(move |entry| (named(entry), holding)));
+        let (documents, series) = (config.section::<Documents>()?, config.section::<Series>()?);
+        let (values, limits) = (config.section::<Values>()?, config.section::<Limits>()?);
+        let of = |name, class, beginning: &str| (beginning.to_owned(), Holding { name, class, expires: false });
+        let stem = |pattern: &str| pattern.split('{').next().unwrap_or_default().to_owned();
+        let documents = documents.collections.iter().map(|entry| of("json", Class::Durable, &entry.prefix));
+        let series = series
+            .families
+            .iter()
+            .map(|entry| of("timeseries", Class::Durable, entry.prefix.strip_suffix('*').unwrap_or(&entry.prefix)));
+        let values = values.policies.iter().filter(|policy| policy.platform);
+        let values = values.map(|policy| of("cache", Class::Cache, &policy.prefix));
+        let limits = limits.limiters.iter().map(|limiter| of("ratelimit", Class::Transient, &stem(&limiter.key)));
+        let configured = documents.chain(series).chain(values).chain(limits);
         // The family of all other series names no keys: those are below `ts:`.
         let configured = configured.filter(|(beginning, _)| !beginning.is_empty()).collect();
         Ok(Self { prefix: prefix.to_owned(), configured })
+    }
+
+    /// Beginnings of two capabilities that have keys in common: `(beginning, capability)` of each.
+    pub fn overlap(&self) -> Option<[(&str, &'static str); 2]> {
+        self.configured.iter().find_map(|(one, owner)| {
+            let overlaps = |(other, of_other): &&Configured| of_other.name != owner.name && other.starts_with(one);
+            self.configured
+                .iter()
+                .find(overlaps)
+                .map(|(other, of_other)| [(&**one, owner.name), (&**other, of_other.name)])
+        })
     }
 
     /// The owners of keys that begin with `prefix` instead, by the configuration of these.
@@ -87,7 +125,11 @@ impl Owners {
             return found;
         }
         let name = key.strip_prefix(self.prefix.as_str())?;
-        let configured = self.configured.iter().find(|(beginning, _)| name.starts_with(beginning.as_str()));
-        configured.map(|(_, holding)| *holding).or(found)
+        self.configured(name).or(found)
+    }
+
+    /// The holding that the configuration gives a name without the configured prefix.
+    pub fn configured(&self, name: &str) -> Option<Holding> {
+        longest_prefix(&self.configured, name, |(beginning, _)| beginning).map(|(_, holding)| *holding)
     }
 }

@@ -76,6 +76,13 @@ pub enum Repetition {
     /// The handler runs again, because the recorded response describes a state that may have ended. It may read that
     /// response, see [`FirstResponse`](super::idempotent_operation::FirstResponse).
     Rerun,
+    /// The handler runs again and receives the recorded response as
+    /// [`FirstResponse`](super::idempotent_operation::FirstResponse). It must only read what became of the effect since: the
+    /// record stays, and its status is that of the repetition.
+    Refresh,
+    /// The recorded response is repeated. If Redis cannot say whether there is one, the handler runs and nothing is recorded: the
+    /// operation can be decided without Redis.
+    ReplayIfRecorded,
     /// The key is ignored: the operation only reads, so every request is answered from the current state.
     Ignore,
 }
@@ -104,6 +111,9 @@ pub struct Access {
     pub repetition: Repetition,
     pub weight: Weight,
     pub keys: Keys,
+    /// The scope for the parts of a request that only read; a caller with either scope may call the operation. Its handler
+    /// checks each part.
+    pub read_scope: Option<&'static str>,
     /// Whether a GET has effects beyond its response. HEAD does not fall back to it.
     pub changes_state: bool,
     /// How many replicas must have what the operation writes, whatever the request demands.
@@ -140,6 +150,7 @@ impl Access {
             repetition: Repetition::Replay,
             weight: Weight::Usual,
             keys: Keys::All,
+            read_scope: None,
             changes_state: false,
             min_replicas: 0,
             audited: None,
@@ -173,6 +184,13 @@ impl Access {
     #[must_use]
     pub const fn keys(mut self, keys: Keys) -> Self {
         self.keys = keys;
+        self
+    }
+
+    /// States the scope for the parts of a request that only read.
+    #[must_use]
+    pub const fn reading(mut self, scope: &'static str) -> Self {
+        self.read_scope = Some(scope);
         self
     }
 

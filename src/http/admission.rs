@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::{Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 
 use super::access::{Budget, Fencing, Guard, Keys, Weight};
 use super::auth::{self, Caller, Principal, Visitor};
+use super::connection::ProbesOnly;
 use super::middleware::Middleware;
 use super::problem::{self, Problem};
 use super::route_table::Route;
 use super::slots::{Admission, NoSlot, Slot};
-use super::{compression, durability, fencing, legacy_prefix, memory, path_parameters};
+use super::{compression, conditional, durability, fencing, legacy_prefix, memory, path_parameters};
 use crate::redis::Outcome;
 use crate::redis::durability::Durability;
 
@@ -20,7 +21,12 @@ impl Middleware {
     /// Admits or rejects the request. A guarded route receives its caller as a [`Principal`], as does one that
     /// judges callers itself if the request has a credential; a public route receives a [`Visitor`].
     pub(super) fn admit(&self, request: &mut Request, route: Option<&Route>) -> Result<Admission, Problem> {
+        check_transfer_coding(request.headers())?;
         let is_counted = !route.is_some_and(|route| route.weight == Weight::Probe);
+        if is_counted && request.extensions().get::<ProbesOnly>().is_some() {
+            let detail = "this replica has http.max_connections connections";
+            return Err(overloaded(NoSlot::Full).detail(detail));
+        }
         let mut slot = if is_counted { Some(self.slots.take().map_err(overloaded)?) } else { None };
         let mut caller = None;
         if let Some(Route { guard: Guard::Scope(scope), path, .. }) = route {
@@ -52,6 +58,9 @@ impl Middleware {
         if route.is_some_and(|route| route.fencing == Fencing::None) {
             fencing::refuse_unheeded(request.method(), request.headers())?;
         }
+        if route.is_some_and(|route| route.ignores_preconditions) {
+            conditional::refuse_ignored(request.headers())?;
+        }
         let durability =
             route.map_or(Ok(Durability::default()), |route| durability::demanded(request.headers(), route))?;
         if *request.method() == Method::PUT && request.headers().contains_key(header::CONTENT_RANGE) {
@@ -64,7 +73,7 @@ impl Middleware {
             bytes => Some(self.take_memory(bytes, caller.as_deref())?),
         };
         compression::decompress(request)?;
-        Ok(Admission { caller, _slot: slot, _memory: memory, durability })
+        Ok(Admission { caller, slot, _memory: memory, durability })
     }
 
     /// Takes the memory of a body. The callers of unguarded routes share one half.
@@ -87,8 +96,26 @@ impl Middleware {
     }
 }
 
+/// Checks that the body has no transfer coding but `chunked` (RFC 9112, section 6.1): another one is not decoded, so the
+/// handler would take its bytes for the content.
+fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Problem::new(&problem::UNSUPPORTED_TRANSFER_CODING)
+            .detail("Transfer-Encoding must be absent or `chunked`")
+            .outcome(Outcome::NotApplied)
+            .header(header::CONNECTION, HeaderValue::from_static("close"))),
+    }
+}
+
 /// Checks the caller's scope, and the keys in the path if the scope is limited to keys.
 fn permit(caller: &Principal, scope: &str, route: Option<&Route>, path: &str) -> Result<(), Problem> {
+    let read_scope = route.and_then(|route| route.read_scope);
+    if read_scope.is_some_and(|read_scope| caller.require_some(read_scope).is_ok()) {
+        return Ok(());
+    }
     match route.map_or(Keys::All, |route| route.keys) {
         _ if caller.may(scope) => Ok(()),
         Keys::All => caller.require(scope),

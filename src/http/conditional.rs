@@ -52,6 +52,18 @@ enum Candidates {
     Tags(Vec<(bool, String)>),
 }
 
+/// Rejects the headers on a write that would ignore them: it must not happen if they are false (RFC 9110, section 13.1).
+///
+/// # Errors
+/// `invalid-header` (422).
+pub fn refuse_ignored(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = [("If-Match", header::IF_MATCH), ("If-None-Match", header::IF_NONE_MATCH)];
+    match given.into_iter().find(|(_, header)| headers.contains_key(header)) {
+        Some((name, _)) => Err(Problem::request_header(name, "is not supported by this operation")),
+        None => Ok(()),
+    }
+}
+
 impl Preconditions {
     /// Parses both headers.
     ///

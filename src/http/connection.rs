@@ -31,3 +31,8 @@ impl Drop for CountedConnection {
         self.connections.dec();
     }
 }
+
+/// A request extension: the connection is one beyond `http.max_connections`, which serves only the operations that tell how
+/// the service is.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbesOnly;

@@ -95,7 +95,7 @@ fn document(document: Gzipped) -> MethodRouter {
         let mut response = if Preconditions::of(&headers)?.already_has(Some(etag)) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
-            document.response("application/json", &headers)?
+            document.response("application/json", &headers)
         };
         response.headers_mut().insert(header::ETAG, etag.header());
         Ok::<_, Problem>(response)
@@ -139,7 +139,7 @@ fn swagger_ui(file: &str, config: Arc<Config<'static>>, headers: &HeaderMap) -> 
     let file = utoipa_swagger_ui::serve(file, config).map_err(|error| Problem::new(&INTERNAL).detail(error))?;
     let Some(SwaggerFile { bytes, content_type, gzpipped, .. }) = file else { return Err(Problem::new(&NOT_FOUND)) };
     let mut response = match bytes {
-        Cow::Borrowed(bytes) if gzpipped => Gzipped::embedded(bytes).response(&content_type, headers)?,
+        Cow::Borrowed(bytes) if gzpipped => Gzipped::embedded(bytes).response(&content_type, headers),
         bytes => ([(header::CONTENT_TYPE, content_type)], bytes.into_owned()).into_response(),
     };
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

@@ -53,7 +53,8 @@ fn replicas(value: &HeaderValue) -> Option<u8> {
     number.filter(|number| (1..=MAX_REPLICAS).contains(number))
 }
 
-/// Tells the caller how many replicas have what was written. Too few are `replication-unmet` (503) instead of a success.
+/// Tells the caller how many replicas have what was written. Too few are `replication-unmet` (503) instead of a success. A
+/// response to writes of which none was made stays what it is.
 pub(super) fn confirm(durability: Durability, mut response: Response) -> Response {
     let (required, Some(reached)) = (durability.required(), durability.reached()) else { return response };
     if !response.status().is_success() {
@@ -65,12 +66,9 @@ pub(super) fn confirm(durability: Durability, mut response: Response) -> Respons
         }
         return response;
     }
+    let outcome = if durability.has_failed() { Outcome::Unknown } else { Outcome::Applied };
     let detail = format!("{reached} of {required} replicas confirmed in time what the request wrote");
-    Problem::new(&problem::REPLICATION_UNMET)
-        .detail(detail)
-        .outcome(Outcome::Applied)
-        .retry_after(RETRY)
-        .into_response()
+    Problem::new(&problem::REPLICATION_UNMET).detail(detail).outcome(outcome).retry_after(RETRY).into_response()
 }
 
 /// Documents the header and its problem in the operations that write.
@@ -92,7 +90,7 @@ fn parameter() -> Parameter {
         .required(Required::False)
         .description(Some(
             "Waits until this many Redis replicas have the write: `replicated=1`. With fewer, the write was made all the \
-             same, and the response is `replication-unmet`.",
+             same, and the response is `replication-unmet`; its `outcome` is `unknown` if a part of the write failed.",
         ))
         .schema(Some(text))
         .build()

@@ -6,16 +6,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 pub use super::connection::OpenConnection;
-pub use super::json_messages::in_terms_of_json;
+use super::json_text::field_in_message;
+pub use super::json_text::{MAX_JSON_DEPTH, json_message, parse_json, read_json};
 use super::paced_body::incomplete;
 pub use super::path_parameters::Path;
 use super::problem::{self, Problem};
-use super::strict_objects::StrictObjects;
 use super::uri;
+use crate::config::messages::in_terms_of_json;
 
 /// The largest body that an extractor collects, if it is not [`DEFAULT_BODY_LIMIT`].
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +31,6 @@ impl BodyLimit {
         request.extensions().get().map_or(DEFAULT_BODY_LIMIT, |Self(limit)| *limit)
     }
 }
-
-/// How deeply a JSON body may be nested.
-pub const MAX_JSON_DEPTH: usize = 64;
 
 /// A JSON body of a request or response.
 #[derive(Clone, Copy, Debug)]
@@ -58,53 +56,6 @@ impl<T: Serialize> IntoResponse for Json<T> {
             }
             Err(error) => Problem::new(&problem::INTERNAL).caused_by(error).into_response(),
         }
-    }
-}
-
-/// Parses JSON text after checking its depth.
-///
-/// # Errors
-/// `invalid-json` or `json-too-deep` (400), or `invalid-body` (422) naming the field.
-pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    if depth_exceeds(bytes, MAX_JSON_DEPTH) {
-        return Err(Problem::new(&problem::TOO_DEEP).detail(format!("more than {MAX_JSON_DEPTH} levels")));
-    }
-    // Most bodies are valid: the path to a mistake is only determined after there is one.
-    if let Ok(value) = read_json(bytes) {
-        return Ok(value);
-    }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(StrictObjects(&mut deserializer)).map_err(|error| {
-        let pointer = json_pointer(error.path());
-        json_problem(&pointer, error.inner())
-    })?;
-    deserializer.end().map_err(|error| json_problem("", &error))?;
-    Ok(value)
-}
-
-/// Reads JSON text of limited depth. An array does not stand for an object.
-///
-/// # Errors
-/// Those of the parser; [`in_terms_of_json`] puts their messages in words that clients know.
-pub fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = T::deserialize(StrictObjects(&mut deserializer))?;
-    deserializer.end()?;
-    Ok(value)
-}
-
-fn json_problem(pointer: &str, error: &serde_json::Error) -> Problem {
-    let message = in_terms_of_json(&without_position(&error.to_string()));
-    match error.classify() {
-        serde_json::error::Category::Data => {
-            let pointer = field_in_message(&message).map_or_else(|| pointer.to_owned(), |field| beside(pointer, field));
-            Problem::body_field(&pointer, message)
-        }
-        _ => Problem::new(&problem::INVALID_JSON).detail(format!(
-            "{message} at line {}, column {}",
-            error.line(),
-            error.column()
-        )),
     }
 }
 
@@ -158,7 +109,9 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
         let message = error.inner().to_string();
         let path = error.path().to_string();
         let name = field_in_message(&message).unwrap_or(&path).trim_start_matches('.');
-        let Some(rule) = rule_of_parse_error(&message) else { return Problem::query_parameter(name, &message) };
+        let Some(rule) = rule_of_parse_error(&message) else {
+            return Problem::query_parameter(name, in_terms_of_json(&message));
+        };
         let given = form_urlencoded::parse(query.as_bytes()).find(|(given, _)| given == name);
         Problem::query_parameter(name, format!("{rule}, got `{}`", given.unwrap_or_default().1))
     })
@@ -267,73 +220,10 @@ pub fn unsupported(given: Option<&str>, known: &[&str]) -> Problem {
     Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).detail(format!("{given}; send {}", known.join(", ")))
 }
 
-/// Whether arrays and objects nest deeper than `limit`. Invalid JSON is left to the parser.
-fn depth_exceeds(bytes: &[u8], limit: usize) -> bool {
-    // Each level needs a bracket. Most bodies are too short for that or have too few, and counting them is cheap.
-    if bytes.len() <= limit || bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() <= limit {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in bytes {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > limit {
-                    return true;
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
-
-fn json_pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-
-    let mut pointer = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => pointer.extend(["/", &index.to_string()]),
-            Segment::Map { key } => pointer.extend(["/", &key.replace('~', "~0").replace('/', "~1")]),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    pointer
-}
-
-/// "unknown field `x`" and "missing field `x`" know the field better than the path does.
-fn field_in_message(message: &str) -> Option<&str> {
-    ["unknown field `", "missing field `", "duplicate field `"]
-        .iter()
-        .find_map(|start| message.strip_prefix(start))
-        .and_then(|rest| rest.split('`').next())
-}
-
-/// `field` below `pointer`, unless the path already ends there.
-fn beside(pointer: &str, field: &str) -> String {
-    let leaf = format!("/{field}");
-    if pointer.ends_with(&leaf) { pointer.to_owned() } else { format!("{pointer}{leaf}") }
-}
-
-/// `serde_json` appends its position; the problem says it elsewhere or not at all.
-fn without_position(message: &str) -> String {
-    message.rsplit_once(" at line ").map_or(message, |(text, _)| text).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -341,31 +231,6 @@ mod tests {
     struct Order {
         #[expect(dead_code, reason = "only its presence matters")]
         ttl_ms: u64,
-        #[serde(default)]
-        #[expect(dead_code, reason = "only its form matters")]
-        items: Vec<u8>,
-    }
-
-    fn refusal(text: &str) -> (&'static str, String) {
-        let problem = parse_json::<Order>(text.as_bytes()).expect_err("refused");
-        (problem.kind().slug, format!("{problem:?}"))
-    }
-
-    #[test]
-    fn a_refused_body_names_its_field() {
-        for (text, slug, pointer) in [
-            (r#"{"ttl_ms":1,"tll":2}"#, "invalid-body", "\"/tll\""),
-            (r#"{"items":[]}"#, "invalid-body", "\"/ttl_ms\""),
-            (r#"{"ttl_ms":-1}"#, "invalid-body", "\"/ttl_ms\""),
-            (r#"{"ttl_ms":1,"items":[1,300]}"#, "invalid-body", "\"/items/1\""),
-            (r#"{"ttl_ms":1"#, "invalid-json", ""),
-            (r#"{"ttl_ms":1} x"#, "invalid-json", ""),
-            ("[1]", "invalid-body", "\"\""),
-        ] {
-            let (found, shown) = refusal(text);
-            assert_eq!(found, slug, "{text}: {shown}");
-            assert!(shown.contains(pointer), "{text}: {shown}");
-        }
     }
 
     #[test]
@@ -374,14 +239,6 @@ mod tests {
             let problem = parse_query::<Order>(query).expect_err("refused");
             assert!(format!("{problem:?}").contains(&format!("{name}\"")), "{query}: {problem:?}");
         }
-    }
-
-    #[test]
-    fn depth_is_counted_outside_strings() {
-        let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
-        assert!(depth_exceeds(deep.as_bytes(), MAX_JSON_DEPTH));
-        let quoted = format!("\"{}\\\"{}\"", "[".repeat(65), "[".repeat(65));
-        assert!(!depth_exceeds(quoted.as_bytes(), MAX_JSON_DEPTH));
     }
 
     #[test]

@@ -2,13 +2,18 @@
 
 use std::io::Read;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Buf;
 use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
+use futures_util::stream;
 
-use super::problem::{INTERNAL, Problem};
+use super::compression::Uncompressed;
+
+/// How much of the content is decompressed at a time, bytes: a fraction of a millisecond, then other requests have a turn.
+const PIECE: usize = 64 << 10;
 
 /// Content that the service stores compressed with gzip.
 #[derive(Clone, Debug)]
@@ -28,18 +33,28 @@ impl Gzipped {
         Self(Bytes::from_static(bytes))
     }
 
-    /// The content as it is for clients that accept gzip, which are most; decompressed for the others.
-    ///
-    /// # Errors
-    /// `internal` if the content is not valid gzip.
-    pub fn response(&self, content_type: &str, request: &HeaderMap) -> Result<Response, Problem> {
+    /// The content as it is for clients that accept gzip, which are most; decompressed for the others. It is not compressed
+    /// again in another coding, which would take longer than sending it.
+    pub fn response(&self, content_type: &str, request: &HeaderMap) -> Response {
         let described = [(header::CONTENT_TYPE, content_type), (header::VARY, "accept-encoding")];
         if accepts(request, "gzip") {
-            return Ok((described, [(header::CONTENT_ENCODING, "gzip")], self.0.clone()).into_response());
+            return (described, [(header::CONTENT_ENCODING, "gzip")], self.0.clone()).into_response();
         }
-        let mut plain = Vec::new();
-        GzDecoder::new(&*self.0).read_to_end(&mut plain).map_err(|error| Problem::new(&INTERNAL).caused_by(error))?;
-        Ok((described, plain).into_response())
+        let mut response = (described, self.decompressed()).into_response();
+        response.extensions_mut().insert(Uncompressed);
+        response
+    }
+
+    fn decompressed(&self) -> Body {
+        let decoder = GzDecoder::new(self.0.clone().reader());
+        Body::from_stream(stream::unfold(decoder, async |mut decoder| {
+            let mut piece = Vec::with_capacity(PIECE);
+            match decoder.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
+                Ok(0) => None,
+                Ok(_) => Some((Ok(Bytes::from(piece)), decoder)),
+                Err(error) => Some((Err(error), decoder)),
+            }
+        }))
     }
 
     /// The compressed content.

@@ -14,6 +14,8 @@ use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use super::access::Access;
 use super::openapi::with_rows;
+use super::problem::{INTERNAL, Problem};
+use crate::redis::Outcome;
 
 /// Identifies all attempts that one caller makes on one route with one `Idempotency-Key`; absent without that header.
 ///
@@ -44,13 +46,13 @@ pub struct Unrecorded;
 #[derive(Clone, Copy, Debug)]
 pub struct LimitedLife {
     pub life: Duration,
-    /// The members of the JSON object in the body that count down to an end, milliseconds. A repetition receives them
-    /// reduced by the time that has passed.
+    /// The members of JSON objects in the body that count down to an end: milliseconds, or text such as `59.250s`. A
+    /// repetition receives them reduced by the time that has passed, and also the times `t` of the header `RateLimit`.
     pub countdowns: &'static [&'static str],
 }
 
 /// The body of the response that was recorded for this operation, if there is one. Only operations that
-/// [rerun](super::access::Repetition::Rerun) receive it.
+/// [rerun](super::access::Repetition::Rerun) or [refresh](super::access::Repetition::Refresh) receive it.
 #[derive(Clone, Debug, Default)]
 pub struct FirstResponse(pub Option<Bytes>);
 
@@ -59,6 +61,19 @@ impl FirstResponse {
     pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
         self.0.as_ref().and_then(|body| serde_json::from_slice(body).ok())
     }
+
+    /// The recorded body, for an operation that must not have its effect a second time; `None` if this is the first request.
+    ///
+    /// # Errors
+    /// `internal` (500) if another version of the service recorded another form.
+    pub fn to_refresh<T: DeserializeOwned>(&self) -> Result<Option<T>, Problem> {
+        let read = |body: &Bytes| serde_json::from_slice(body).map_err(unreadable);
+        self.0.as_ref().map(read).transpose()
+    }
+}
+
+fn unreadable(error: serde_json::Error) -> Problem {
+    Problem::new(&INTERNAL).outcome(Outcome::Applied).caused_by(error)
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for FirstResponse {

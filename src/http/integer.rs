@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
+use serde_json::value::RawValue;
+
+use super::extract::json_message;
 
 /// Reads an unsigned integer, for `#[serde(deserialize_with)]`.
 ///
@@ -58,12 +61,38 @@ pub mod buffered {
     }
 }
 
-/// Reads a number, for `#[serde(deserialize_with)]`.
+/// Reads a number of JSON text, for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
 /// If it is an integer that a float does not represent exactly, since storing it would round it.
 pub fn float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    deserializer.deserialize_f64(ExactFloat)
+    // The parser reads an integer beyond 64 bits as a float: only its text tells.
+    let text = <&RawValue>::deserialize(deserializer)?.get();
+    let number = serde_json::from_str(text).map_err(|error| de::Error::custom(json_message(&error)))?;
+    if is_rounded(text, number) {
+        return Err(de::Error::custom(format!("{text} would be rounded: integers are exact up to 2^53")));
+    }
+    Ok(number)
+}
+
+/// Like [`float`]: the field may be absent (with `default`) or null.
+///
+/// # Errors
+/// Those of [`float`].
+pub fn float_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    Ok(Option::<Float>::deserialize(deserializer)?.map(|Float(number)| number))
+}
+
+/// A number that [`float`] reads, for lists.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Float(#[serde(deserialize_with = "float")] pub f64);
+
+/// Whether `number`, which was read from `text`, is not the integer that the text names.
+pub fn is_rounded(text: &str, number: f64) -> bool {
+    let digits = text.trim_start_matches(['+', '-']).trim_start_matches('0');
+    number.abs() >= EXACT
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && digits != format!("{:.0}", number.abs())
 }
 
 /// The float that represents an integer exactly, if there is one.
@@ -71,32 +100,6 @@ pub fn float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error
 pub fn exact_float(integer: i128) -> Option<f64> {
     let value = integer as f64;
     (value as i128 == integer).then_some(value)
-}
-
-struct ExactFloat;
-
-impl Visitor<'_> for ExactFloat {
-    type Value = f64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number")
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<f64, E> {
-        Ok(number)
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<f64, E> {
-        exact(number.into())
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<f64, E> {
-        exact(number.into())
-    }
-}
-
-fn exact<E: de::Error>(integer: i128) -> Result<f64, E> {
-    exact_float(integer).ok_or_else(|| E::custom(format!("{integer} would be rounded: integers are exact up to 2^53")))
 }
 
 struct Whole;
@@ -166,6 +169,32 @@ mod tests {
         for text in [r#"{"kind":"A","one":5.5}"#, r#"{"kind":"A","one":"5"}"#, r#"{"kind":"A","one":-1}"#] {
             assert_eq!(read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn no_integer_is_rounded_to_a_float() {
+        for (text, number) in [
+            ("1.5", 1.5),
+            ("-9007199254740992", -9_007_199_254_740_992.0),
+            ("18446744073709551616", 18_446_744_073_709_551_616.0),
+            ("99999999999999991611392", 1e23),
+            ("1e300", 1e300),
+            ("9007199254740993.0", 9_007_199_254_740_992.0),
+        ] {
+            assert_eq!(serde_json::from_str::<Float>(text).expect(text).0.to_bits(), f64::to_bits(number));
+        }
+        for text in [
+            "9007199254740993",
+            "-9007199254740993",
+            "18446744073709551617",
+            "-9223372036854775809",
+            "1000000000000000000000001",
+        ] {
+            let refused = serde_json::from_str::<Float>(text).expect_err(text).to_string();
+            assert!(refused.contains(text) && refused.contains("would be rounded"), "{refused}");
+        }
+        let refused = serde_json::from_str::<Float>("\"1\"").expect_err("text").to_string();
+        assert!(refused.contains("expected a number"), "{refused}");
     }
 
     #[test]

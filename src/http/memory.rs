@@ -16,7 +16,7 @@ use super::access::Budget;
 use super::slots::Slot;
 
 /// The memory of all large bodies, bytes. One credential has half of it.
-pub const TOTAL: usize = 48 << 20;
+pub const TOTAL: usize = 40 << 20;
 /// Shorter bodies are not counted, bytes: a connection needs as much for its buffers, and the kernel's hold a response that
 /// the client does not read.
 const SMALL: usize = 16 << 10;

@@ -40,12 +40,12 @@ use super::problem::{self, Problem};
 use super::reply::remove_body;
 use super::request_id::{self, RequestId};
 use super::route_table::{Route, RouteTable};
-use super::slots::{Admission, Slots};
+use super::slots::{Admission, Slot, Slots};
 use super::turns::{self, Turns};
 use super::{compression, documentation, durability, legacy_prefix, memory, uri};
 use crate::config::http::HttpConfig;
 use crate::lifecycle::deadline::{Deadline, deadline};
-use crate::lifecycle::large_work;
+use crate::lifecycle::{caller, large_work};
 use crate::redis::Outcome;
 use crate::telemetry::episodes;
 use crate::telemetry::metrics::HttpMetrics;
@@ -106,10 +106,14 @@ impl Middleware {
 
     /// Whether only a few requests of the caller for this operation may run at a time.
     fn takes_turns(&self, caller: &Principal, route: &Route, request: &Request, now: Instant) -> bool {
-        let has_body = !http_body::Body::is_end_stream(request.body());
+        let may_wait = match route.budget {
+            Budget::Standard => http_body::Body::is_end_stream(request.body()),
+            // A write may wait for something else than a change, such as a source of cached values.
+            Budget::Waiting | Budget::Streaming => request.method().is_safe(),
+        };
         match route.weight {
-            Weight::Usual if route.budget == Budget::Standard => {
-                self.turns.are_needed(caller, route.id(), has_body, now)
+            Weight::Usual if route.budget != Budget::Streaming => {
+                self.turns.are_needed(caller, route.id(), may_wait, now)
             }
             Weight::Probe | Weight::Usual => false,
             Weight::Heavy => true,
@@ -196,7 +200,8 @@ impl Service<Request> for MiddlewareService {
                             let (layers, handler) = (Arc::clone(&middleware.layers), Arc::clone(&route.handler));
                             let next = move || layer::call(&layers, 0, &handler, request);
                             let patience = context.started + limit / 2;
-                            Box::pin(turns::in_turn(Arc::clone(&middleware.turns), Arc::clone(caller), patience, next))
+                            let (turns, caller) = (Arc::clone(&middleware.turns), Arc::clone(caller));
+                            Box::pin(turns::in_turn(turns, caller, patience, context.awaits_body.clone(), next))
                         }
                         _ => layer::call(&middleware.layers, 0, &route.handler, request),
                     }
@@ -250,7 +255,8 @@ impl Future for MiddlewareFuture {
             StateProjection::Running { inner, deadline } => {
                 large_work::take();
                 let poll = || catch_unwind(AssertUnwindSafe(|| inner.poll_unpin(cx)));
-                let polled = context.admission.durability.during(poll);
+                let credential = context.admission.slot.as_ref().and_then(Slot::credential);
+                let polled = caller::during(credential, || context.admission.durability.during(poll));
                 if large_work::take() {
                     context.expect_large_work();
                 }
@@ -293,9 +299,6 @@ impl RequestContext {
         let response = self.count_memory(response);
         self.report_denial(&response);
         let mut response = self.complete(response);
-        if self.method == Method::HEAD {
-            remove_body(&mut response);
-        }
         response.headers_mut().insert(request_id::HEADER.clone(), self.id.header());
         documentation::protect_browsers(response.headers_mut());
         let elapsed = self.started.elapsed();
@@ -318,10 +321,15 @@ impl RequestContext {
                 elapsed_ms = elapsed.as_millis(), request_id = self.id.as_str(), repeated, "slow request",
             );
         }
-        match self.accepted_codings.take() {
+        let mut response = match self.accepted_codings.take() {
             None => response,
             Some(accepted) => compression::compress(response, accepted),
+        };
+        // A compressed body has no known length, so HEAD states none, as GET (RFC 9110, section 9.3.2).
+        if self.method == Method::HEAD {
+            remove_body(&mut response);
         }
+        response
     }
 
     /// Makes further requests for this operation by the same caller take turns.

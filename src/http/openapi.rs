@@ -110,7 +110,7 @@ pub fn check_access(api: &OpenApiRouter, rows: &[Access]) -> Result<(), String> 
 pub fn secure(document: &mut OpenApi, rows: &[Access]) {
     for (operation, row) in with_rows(document, rows) {
         let own = operation.description.take().map(|text| text + "\n\n").unwrap_or_default();
-        operation.description = Some(own + &scope_text(row.guard));
+        operation.description = Some(own + &scope_text(row));
         match row.guard {
             Guard::Public => operation.security = Some(Vec::new()),
             Guard::InBand => {
@@ -125,10 +125,13 @@ pub fn secure(document: &mut OpenApi, rows: &[Access]) {
     }
 }
 
-fn scope_text(guard: Guard) -> String {
-    match guard {
+fn scope_text(row: &Access) -> String {
+    match row.guard {
         Guard::Public => "No credential is needed.".to_owned(),
-        Guard::Scope(scope) => format!("Requires the scope `{scope}`."),
+        Guard::Scope(scope) => match row.read_scope {
+            Some(read_scope) => format!("Requires the scope `{read_scope}` to read and `{scope}` to change values."),
+            None => format!("Requires the scope `{scope}`."),
+        },
         Guard::InBand => "The rules of the channel say who may call this.".to_owned(),
     }
 }

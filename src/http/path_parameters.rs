@@ -11,6 +11,7 @@ use serde::forward_to_deserialize_any;
 
 use super::problem::{self, Problem};
 use super::uri;
+use crate::config::messages::in_terms_of_json;
 
 /// A request extension: the path of the route as its access row states it, such as `/cache/{key}`.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +88,7 @@ fn wrong_parameter<T: DeserializeOwned>(parameters: &[Parameter<'_>]) -> Problem
     let by_name = parameters.iter().find(|(name, _)| *name == place);
     let by_place = || place.trim_matches(['[', ']']).parse().ok().and_then(|at: usize| parameters.get(at));
     let name = by_name.or_else(by_place).or(parameters.first()).map_or("", |(name, _)| name);
-    Problem::path_segment(name, error.inner())
+    Problem::path_segment(name, in_terms_of_json(&error.inner().to_string()))
 }
 
 struct Parameters<'a>(&'a [Parameter<'a>]);

@@ -1,7 +1,8 @@
 //! JSON that every parser reads alike (RFC 8259, sections 4, 6 and 8.2; RFC 7493).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -39,6 +40,72 @@ impl<'de> Deserialize<'de> for ObjectText {
             "expected an object without repeated names, with complete surrogate pairs, and with numbers that a double can \
              represent",
         ))
+    }
+}
+
+/// What is wrong with JSON that is not portable.
+pub const NOT_PORTABLE: &str = "repeats a name, has half of a surrogate pair, or has a number beyond those of a double";
+
+/// Reads JSON of a client that it gets back as text, for `#[serde(deserialize_with)]`; absent (with `default`) or null: `None`.
+///
+/// # Errors
+/// If parsers may read it differently.
+pub fn text_if_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    let text = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    match &text {
+        Some(text) if !is_portable(text.get().as_bytes()) => Err(D::Error::custom(NOT_PORTABLE)),
+        _ => Ok(text),
+    }
+}
+
+/// An object as a map. A map alone would keep the last of the members that share a name.
+#[derive(Clone, Debug)]
+pub struct UniqueNames<V>(pub BTreeMap<String, V>);
+
+/// Reads a map from an object that repeats no name, for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// If it repeats a name, and those of its values.
+pub fn unique_names<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, V>, D::Error> {
+    UniqueNames::deserialize(deserializer).map(|UniqueNames(members)| members)
+}
+
+/// Like [`unique_names`]: absent (with `default`) or null: `None`.
+///
+/// # Errors
+/// Those of [`unique_names`].
+pub fn unique_names_if_given<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, V>>, D::Error> {
+    Ok(Option::<UniqueNames<V>>::deserialize(deserializer)?.map(|UniqueNames(members)| members))
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueNames<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueNamesVisitor(PhantomData))
+    }
+}
+
+struct UniqueNamesVisitor<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueNamesVisitor<V> {
+    type Value = UniqueNames<V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<UniqueNames<V>, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some((name, value)) = members.next_entry::<String, V>()? {
+            if map.contains_key(&name) {
+                return Err(A::Error::custom(format!("`{name}` is repeated")));
+            }
+            map.insert(name, value);
+        }
+        Ok(UniqueNames(map))
     }
 }
 

@@ -66,8 +66,10 @@ problems! { COMMON:
         "Send the whole body without long pauses.";
     REQUEST_TIMEOUT = "request-timeout", REQUEST_TIMEOUT, "The request body arrived too slowly",
         "Send the whole body without long pauses, at http.min_body_rate or faster. Retry freely if outcome is not_applied.";
-    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The Content-Type is not supported",
-        "The detail lists the supported types.";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The Content-Type or Content-Encoding is not supported",
+        "The detail lists what is supported.";
+    UNSUPPORTED_TRANSFER_CODING = "unsupported-transfer-coding", NOT_IMPLEMENTED, "The Transfer-Encoding is not supported",
+        "Send the body as chunked or with a Content-Length. Compress it with Content-Encoding: gzip, not with a transfer coding.";
     UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "A valid credential is required",
         "Send X-API-Key, or Authorization: Bearer with a token.";
     FORBIDDEN = "forbidden", FORBIDDEN, "The credential does not permit this operation",
@@ -102,6 +104,12 @@ problems! { COMMON:
         "A later holder of the lock has written. Nothing was changed. Acquire the lock again and read the current state.";
     INTERNAL = "internal-error", INTERNAL_SERVER_ERROR, "An internal error occurred",
         "Search the service's log for the request id to find the cause.";
+}
+
+// The problem of the routes that are WebSockets, which belong to several capabilities.
+problems! { WEBSOCKET:
+    UPGRADE_REQUIRED = "upgrade-required", UPGRADE_REQUIRED, "This route requires a WebSocket handshake",
+        "Connect with a WebSocket client over HTTP/1.1. Real-time messages are also served by GET /pubsub/sse.";
 }
 
 /// The problems of every operation that needs a credential.
@@ -329,6 +337,10 @@ impl Problem {
             if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
                 headers.insert(header::RETRY_AFTER, value);
             }
+        }
+        if self.kind.status == StatusCode::REQUEST_TIMEOUT {
+            // The rest of the body is not read (RFC 9110, section 15.5.9).
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         for (name, value) in &self.headers {
             headers.append(name, value.clone());

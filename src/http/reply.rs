@@ -1,5 +1,6 @@
 //! Responses that several features share.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::pin::pin;
@@ -9,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
@@ -30,7 +31,7 @@ impl<T: Serialize> IntoResponse for Created<T> {
 }
 
 /// A stream of Server-Sent Events, as pieces of text.
-pub fn event_stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+fn event_stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     let mut response = Body::from_stream(pieces.map(Ok::<_, Infallible>)).into_response();
     response.extensions_mut().insert(EventStream);
     let headers = response.headers_mut();
@@ -104,11 +105,11 @@ impl<T> Page<T> {
 }
 
 /// Why one item of a batch failed.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ItemError {
     /// The kind of problem, as in `/problems/{slug}`.
-    #[schema(example = "cache-miss")]
-    pub code: &'static str,
+    #[schema(value_type = String, example = "cache-miss")]
+    pub code: Cow<'static, str>,
     pub detail: String,
     pub outcome: Outcome,
 }
@@ -125,7 +126,7 @@ impl ItemError {
     pub fn of_problem(problem: &Problem) -> (u16, Self) {
         // A problem without an outcome was found before anything was done.
         let outcome = problem.known_outcome().unwrap_or(Outcome::NotApplied);
-        let item = Self { code: problem.kind().slug, detail: problem.text().to_owned(), outcome };
+        let item = Self { code: problem.kind().slug.into(), detail: problem.text().to_owned(), outcome };
         (problem.status().as_u16(), item)
     }
 }

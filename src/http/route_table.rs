@@ -10,9 +10,11 @@ use axum::http::{HeaderValue, Method};
 use super::access::{Access, Audit, Budget, Fencing, Guard, Keys, Repetition, Weight};
 use super::legacy_prefix::without_legacy_prefix;
 use super::openapi_router::{BoundHandler, Operation};
+use super::problem::PRECONDITION_FAILED;
 use crate::telemetry::metrics::{HttpMetrics, RouteMetrics};
 
 /// What the middleware needs to know about one operation.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties, each read by another check")]
 pub struct Route {
     pub guard: Guard,
     pub budget: Budget,
@@ -20,10 +22,13 @@ pub struct Route {
     pub repetition: Repetition,
     pub weight: Weight,
     pub keys: Keys,
+    pub read_scope: Option<&'static str>,
     pub changes_state: bool,
     /// Whether it is a write to Redis, and how many replicas must always have it.
     pub writes: bool,
     pub min_replicas: u8,
+    /// Whether it is a write that does not depend on `If-Match` and `If-None-Match`.
+    pub ignores_preconditions: bool,
     pub audit: Audit,
     pub path: &'static str,
     pub has_parameters: bool,
@@ -105,9 +110,13 @@ impl RouteTable {
                 repetition: row.repetition,
                 weight: row.weight,
                 keys: row.keys,
+                read_scope: row.read_scope,
                 changes_state: row.changes_state,
                 writes: row.writes(),
                 min_replicas: if row.writes() { row.min_replicas } else { 0 },
+                ignores_preconditions: !method.is_safe()
+                    && row.repetition != Repetition::Ignore
+                    && !row.problems.iter().copied().flatten().any(|kind| **kind == PRECONDITION_FAILED),
                 audit: row.audit(),
                 path: row.path,
                 has_parameters: row.path.contains('{'),

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::audited::Peer;
-use super::connection::OpenConnection;
+use super::connection::{OpenConnection, ProbesOnly};
 use super::documentation;
 use super::header_timer::HeaderTimer;
 use super::problem::{BAD_REQUEST, Problem};
@@ -75,8 +75,13 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// A connection on its way to a worker, with its permit from the limit of connections.
-type Handover = (std::net::TcpStream, OwnedSemaphorePermit);
+/// Connections beyond the limit that are accepted for the operations that tell how the service is. Others get an error, and
+/// each connection is closed after its first request.
+const RESERVE: usize = 16;
+
+/// A connection on its way to a worker, with its permit from the limit of connections, and whether that is one of the
+/// reserve.
+pub type Handover = (std::net::TcpStream, OwnedSemaphorePermit, bool);
 
 /// Accepts connections until `stop` and distributes them over the workers in turn.
 pub async fn accept(
@@ -85,15 +90,17 @@ pub async fn accept(
     max_connections: usize,
     stop: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(max_connections));
+    let (permits, reserve) = (Arc::new(Semaphore::new(max_connections)), Arc::new(Semaphore::new(RESERVE)));
     let mut turn = workers.iter().cycle();
     loop {
-        // Above the limit, further connections wait in the kernel's queue.
+        // Without the reserve, further connections wait in the kernel's queue.
         let permit = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             permit = Arc::clone(&permits).acquire_owned() => permit,
+            permit = Arc::clone(&reserve).acquire_owned() => permit,
         };
-        let Ok(permit) = permit else { return };
+        let Ok(mut permit) = permit else { return };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
@@ -102,9 +109,14 @@ pub async fn accept(
             prepare(&stream)?;
             stream.into_std()
         });
+        // A connection may have ended while this one was awaited.
+        let mut is_reserve = Arc::ptr_eq(permit.semaphore(), &reserve);
+        if is_reserve && let Ok(regular) = Arc::clone(&permits).try_acquire_owned() {
+            (permit, is_reserve) = (regular, false);
+        }
         match (handed, turn.next()) {
             (Ok(stream), Some(worker)) => {
-                if worker.send((stream, permit)).is_err() {
+                if worker.send((stream, permit, is_reserve)).is_err() {
                     return;
                 }
             }
@@ -161,7 +173,7 @@ where
     pub async fn run(self, mut incoming: mpsc::UnboundedReceiver<Handover>, tasks: &Tasks) {
         // Every connection holds a clone of the sender: the receiver ends with the last connection.
         let (alive, mut gone) = mpsc::channel::<()>(1);
-        while let Some((stream, permit)) = incoming.recv().await {
+        while let Some((stream, permit, is_reserve)) = incoming.recv().await {
             let stream = match TcpStream::from_std(stream) {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -173,7 +185,7 @@ where
             let alive = alive.clone();
             tasks.spawn_connection(async move {
                 let connection = OpenConnection::new(permit, worker.connections.clone());
-                worker.serve(stream, connection).await;
+                worker.serve(stream, connection, is_reserve).await;
                 drop(alive);
             });
             // The worker serves its other connections in between, however many clients connect at once.
@@ -183,7 +195,7 @@ where
         let _ = gone.recv().await;
     }
 
-    async fn serve(&self, stream: TcpStream, open: OpenConnection) {
+    async fn serve(&self, stream: TcpStream, open: OpenConnection, is_reserve: bool) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // Head and body share one buffer: for the small responses of this service a copy is cheaper than a vectored write.
         let mut http1 = builder.http1();
@@ -201,7 +213,8 @@ where
             .keep_alive_timeout(Duration::from_secs(10));
         let is_used = Arc::new(AtomicBool::new(false));
         let peer = stream.peer_addr().ok().map(|address| Peer(address.ip().to_canonical()));
-        let service = ConnectionService { service: self.service.clone(), is_used: Arc::clone(&is_used), open, peer };
+        let (service, is_used_by) = (self.service.clone(), Arc::clone(&is_used));
+        let service = ConnectionService { service, is_used: is_used_by, open, peer, is_reserve };
         let mut connection =
             pin!(builder.serve_connection_with_upgrades(TokioIo::new(ReadByClient::new(stream, self.idle)), service));
         // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
@@ -218,6 +231,13 @@ where
             is_registered = true;
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(ended));
+            }
+            if is_reserve && !is_draining && is_used.load(Ordering::Relaxed) {
+                is_draining = true;
+                connection.as_mut().graceful_shutdown();
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Some(ended));
+                }
             }
             if !is_used.load(Ordering::Relaxed) && first_request.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
@@ -240,6 +260,7 @@ struct ConnectionService<S> {
     is_used: Arc<AtomicBool>,
     open: OpenConnection,
     peer: Option<Peer>,
+    is_reserve: bool,
 }
 
 impl<S> hyper::service::Service<hyper::Request<Incoming>> for ConnectionService<S>
@@ -264,6 +285,9 @@ where
         let mut request = request.map(body);
         if request.headers().contains_key(header::UPGRADE) {
             request.extensions_mut().insert(self.open.clone());
+        }
+        if self.is_reserve {
+            request.extensions_mut().insert(ProbesOnly);
         }
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);

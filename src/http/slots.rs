@@ -75,13 +75,20 @@ impl Slots {
         Ok(Slot { slots: self.clone(), caller: None, count })
     }
 
+    /// Takes a slot for a caller.
+    ///
+    /// # Errors
+    /// [`NoSlot`].
+    pub fn take_for(&self, caller: &Principal) -> Result<Slot, NoSlot> {
+        self.take().and_then(|mut slot| slot.assign(caller).map(|()| slot))
+    }
+
     /// Takes the slot of an open stream for a caller.
     ///
     /// # Errors
     /// `overloaded` (503).
     pub fn take_stream(&self, caller: &Principal) -> Result<Slot, Problem> {
-        let slot = self.take().and_then(|mut slot| slot.assign(caller).map(|()| slot));
-        slot.map_err(|reason| {
+        self.take_for(caller).map_err(|reason| {
             let detail = match reason {
                 NoSlot::Full => "this replica has as many of these streams as it may have".to_owned(),
                 NoSlot::ShareTaken(share) => {
@@ -125,6 +132,11 @@ impl Slot {
         self.caller = Some(at);
         Ok(())
     }
+
+    /// Identifies the credential that holds the slot; `None` if callers are not told apart.
+    pub(super) fn credential(&self) -> Option<usize> {
+        self.caller
+    }
 }
 
 impl Drop for Slot {
@@ -142,7 +154,7 @@ pub(super) struct Admission {
     /// The caller of a guarded route.
     pub caller: Option<Arc<Principal>>,
     /// Its place among the requests in flight.
-    pub _slot: Option<Slot>,
+    pub slot: Option<Slot>,
     /// The memory of its body.
     pub _memory: Option<Slot>,
     /// What it demands of its writes.
@@ -158,9 +170,7 @@ mod tests {
     fn one_credential_holds_at_most_half_of_the_slots() {
         let slots = Slots::new(5);
         let caller = |id: &str| Principal::new(id, None, Scopes::default());
-        let take = |caller: &Principal| {
-            slots.take().and_then(|mut slot| slot.assign(caller).map(|()| slot)).map_err(|reason| format!("{reason:?}"))
-        };
+        let take = |caller: &Principal| slots.take_for(caller).map_err(|reason| format!("{reason:?}"));
         let (a, b) = (caller("key:a"), caller("key:b"));
         let held: Vec<Slot> = (0..3).map(|_| take(&a).expect("a slot")).collect();
         assert_eq!(take(&a).expect_err("its share is taken"), "ShareTaken(3)");

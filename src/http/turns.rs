@@ -1,19 +1,24 @@
 //! Operations that take much memory or time: a few of each credential run at a time, and its further ones wait.
 
+use std::future::poll_fn;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::auth::Principal;
+use super::paced_body::AwaitsBody;
 use super::problem::{OVERLOADED, Problem};
 use super::route_table::OperationId;
 use crate::lifecycle::deadline::until;
+use crate::lifecycle::large_work;
 use crate::redis::Outcome;
 
 /// The fewest and the most such requests of one credential that run at a time: enough to hide the latency of Redis, and few
@@ -59,11 +64,11 @@ impl Turns {
     }
 
     /// Whether an operation whose requests are usually small is expected to do much work for this caller. While it is
-    /// unknown, requests with a body do not wait: one that arrives slowly would keep its turn for long.
-    pub fn are_needed(&self, caller: &Principal, operation: OperationId, has_body: bool, now: Instant) -> bool {
+    /// unknown, a request waits only if it `may_wait`.
+    pub fn are_needed(&self, caller: &Principal, operation: OperationId, may_wait: bool, now: Instant) -> bool {
         let Some(until) = self.until(caller, operation) else { return false };
         match until.load(Ordering::Relaxed) {
-            0 if has_body => false,
+            0 if !may_wait => false,
             0 => {
                 until.store(self.millis(now + UNKNOWN), Ordering::Relaxed);
                 true
@@ -94,19 +99,44 @@ impl Turns {
 }
 
 /// Calls `next` in the caller's turn. If the turn has not come by `patience`, the response is `overloaded` (503).
+///
+/// While the request waits for its body or for a change, it leaves the turn to others and does not run.
 pub async fn in_turn(
     turns: Arc<Turns>,
     caller: Arc<Principal>,
     patience: Instant,
+    awaits_body: Option<AwaitsBody>,
     next: impl FnOnce() -> BoxFuture<'static, Response>,
 ) -> Response {
-    let Some(_turn) = until(patience, turns.wait(&caller)).await else {
+    let Some(mut turn) = until(patience, turns.wait(&caller)).await else {
         let running = turns.at_a_time;
         let detail = format!("this credential has {running} large requests running, and further ones waited too long");
         let problem = Problem::new(&OVERLOADED).detail(detail).outcome(Outcome::NotApplied);
         return problem.retry_after(Duration::from_secs(1)).into_response();
     };
-    next().await
+    let mut request = next();
+    loop {
+        let working = poll_fn(|cx| {
+            large_work::take_idle();
+            match request.poll_unpin(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending if is_idle(awaits_body.as_ref()) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        if let Some(response) = working.await {
+            return response;
+        }
+        drop(turn);
+        // What the request waits for wakes this task.
+        let mut is_woken = false;
+        poll_fn(|_| if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+        turn = turns.wait(&caller).await;
+    }
+}
+
+fn is_idle(awaits_body: Option<&AwaitsBody>) -> bool {
+    large_work::take_idle() || awaits_body.is_some_and(AwaitsBody::is_waiting)
 }
 
 #[cfg(test)]
@@ -121,7 +151,7 @@ mod tests {
             (Principal::new("a", None, Scopes::default()), Principal::new("b", None, Scopes::default()));
         let start = Instant::now();
         let is_needed =
-            |caller, operation, after| turns.are_needed(caller, OperationId(operation), false, start + after);
+            |caller, operation, after| turns.are_needed(caller, OperationId(operation), true, start + after);
         assert!(is_needed(&caller, 1, Duration::ZERO), "the operation is unknown");
         assert!(is_needed(&caller, 1, UNKNOWN / 2));
         assert!(!is_needed(&caller, 1, UNKNOWN));

@@ -14,8 +14,8 @@ fn octet(text: &str) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok()
 }
 
-/// Decodes the characters of the path that need no encoding, so that equivalent paths (RFC 3986, section 6.2.2) are one path
-/// to routes, limits and idempotency keys.
+/// Gives the path its one form: octets that a segment may contain as they are (RFC 3986, section 3.3) are decoded, all others
+/// encoded. Paths with the same segments are therefore one path to routes, limits and idempotency keys.
 pub fn normalize(uri: &mut Uri) {
     let Some(path) = normalized(uri.path()) else { return };
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -27,19 +27,36 @@ pub fn normalize(uri: &mut Uri) {
 
 /// The path in its normal form; `None` if it has that form already.
 fn normalized(path: &str) -> Option<String> {
-    let mut pieces = path.split('%');
-    let mut text = pieces.next()?.to_owned();
-    for piece in pieces {
-        match (octet(piece), piece.get(2..)) {
-            (Some(octet), Some(rest)) if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) => {
-                text.push(octet.into());
-                text.push_str(rest);
-            }
-            (Some(octet), Some(rest)) => text.extend([&format!("%{octet:02X}"), rest]),
-            _ => text.extend(["%", piece]),
+    if path.bytes().all(|byte| byte == b'/' || is_plain(byte)) {
+        return None;
+    }
+    let mut text = String::with_capacity(path.len());
+    for (at, piece) in path.split('%').enumerate() {
+        let encoded = octet(piece).filter(|_| at > 0);
+        match encoded {
+            Some(octet) => push(&mut text, octet),
+            None if at > 0 => text.push('%'),
+            None => {}
+        }
+        for byte in piece.bytes().skip(if encoded.is_some() { 2 } else { 0 }) {
+            if byte == b'/' { text.push('/') } else { push(&mut text, byte) }
         }
     }
     (text != path).then_some(text)
+}
+
+/// Whether a segment may contain the octet as it is: `pchar` without its encoded form.
+const fn is_plain(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric()
+        || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b':' | b'@')
+}
+
+fn push(text: &mut String, octet: u8) {
+    if is_plain(octet) {
+        text.push(octet.into());
+    } else {
+        text.extend([format!("%{octet:02X}")]);
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +70,11 @@ mod tests {
             ("/%63ache/%61%2d%7E", "/cache/a-~"),
             ("/cache/a%2fb%C3%a9", "/cache/a%2Fb%C3%A9"),
             ("/cache/%2541", "/cache/%2541"),
+            ("/cache/id%3Ak%40%21%2C%24%26%27%28%29%2A%2B%3B%3D", "/cache/id:k@!,$&'()*+;="),
+            ("/cache/%7b%7C%5e%5B%5D%22%5C%60%3c%20%00", "/cache/%7B%7C%5E%5B%5D%22%5C%60%3C%20%00"),
+            ("/cache/{|^[]\"\\", "/cache/%7B%7C%5E%5B%5D%22%5C"),
+            ("/cache/é", "/cache/%C3%A9"),
+            ("/cache/a%3Fb%23c%25", "/cache/a%3Fb%23c%25"),
             ("/cache/a?k=%61", "/cache/a?k=%61"),
             ("/cache/%61?k=%61&k", "/cache/a?k=%61&k"),
             ("/cache/%zz%4", "/cache/%zz%4"),

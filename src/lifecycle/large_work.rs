@@ -4,9 +4,12 @@
 //! request at a time on one thread, so a flag of the thread is a flag of the request that is being polled.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 
 thread_local! {
     static NOTED: Cell<bool> = const { Cell::new(false) };
+    static IDLE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Says that the request that is being polled does much work.
@@ -17,4 +20,23 @@ pub fn note() {
 /// Whether much work was noted since the last call.
 pub fn take() -> bool {
     NOTED.take()
+}
+
+/// Waits for something that may take long and is no work of this request, such as a change that another client makes. The
+/// request needs no turn meanwhile, and gets one again before it goes on.
+pub async fn idle<T>(wait: impl Future<Output = T>) -> T {
+    let mut wait = pin!(wait);
+    poll_fn(|cx| {
+        let polled = wait.as_mut().poll(cx);
+        if polled.is_pending() {
+            IDLE.set(true);
+        }
+        polled
+    })
+    .await
+}
+
+/// Whether the request that was polled since the last call waits in [`idle`].
+pub fn take_idle() -> bool {
+    IDLE.take()
 }

@@ -4,10 +4,12 @@
 //! requests in flight are answered and connections are closed. Last, background tasks drain, so that they process what
 //! the last requests left. A second signal ends every wait.
 
+pub mod caller;
 mod component_health;
 pub mod deadline;
 pub mod large_work;
 pub mod offload;
+pub mod permits;
 mod supervisor;
 mod tasks;
 

@@ -1,26 +1,23 @@
 //! Threads for work that would delay the other requests of a worker.
 
 use std::panic::resume_unwind;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::deadline::until;
+use super::permits::Permits;
 
 /// No thread for long work became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no thread for long work became free in time")]
 pub struct NoThread;
 
-/// Runs long work on other threads than the workers'. Clones share the threads.
+/// Runs long work on other threads than the workers'. One credential has at most half of them. Clones share the threads.
 #[derive(Clone, Debug)]
-pub struct Offload(Arc<Semaphore>);
+pub struct Offload(Permits);
 
 impl Default for Offload {
     /// Half of the cores stay free for the workers, which answer everything else.
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(Self::threads())))
+        Self(Permits::new(Self::threads()))
     }
 }
 
@@ -40,7 +37,7 @@ impl Offload {
         patience: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoThread> {
-        let permit = permit(&self.0, patience).await?;
+        let permit = self.0.acquire(patience).await.ok_or(NoThread)?;
         let task = tokio::task::spawn_blocking(move || {
             // The thread stays taken if the request ends before its work does.
             let _permit = permit;
@@ -54,17 +51,6 @@ impl Offload {
     }
 }
 
-/// Waits at most `patience` for a permit.
-///
-/// # Errors
-/// [`NoThread`].
-pub async fn permit(of: &Arc<Semaphore>, patience: Duration) -> Result<OwnedSemaphorePermit, NoThread> {
-    match until(Instant::now() + patience, Arc::clone(of).acquire_owned()).await {
-        Some(Ok(permit)) => Ok(permit),
-        _ => Err(NoThread),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,8 +58,10 @@ mod tests {
     #[tokio::test]
     async fn work_that_finds_no_thread_is_rejected() {
         let (offload, patience) = (Offload::default(), Duration::from_millis(5));
-        let all = u32::try_from(Offload::threads()).expect("few");
-        let taken = offload.0.acquire_many(all).await.expect("open");
+        let mut taken = Vec::new();
+        for _ in 0..Offload::threads() {
+            taken.push(offload.0.acquire(patience).await.expect("a thread"));
+        }
         assert_eq!(offload.run(patience, || 1).await, Err(NoThread));
         drop(taken);
         assert_eq!(offload.run(patience, || 2).await, Ok(2));

@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use redis::{Pipeline, Value};
+use redis::{Pipeline, ServerErrorKind, Value};
 
 use super::Redis;
 use super::connection::Packet;
@@ -32,12 +32,14 @@ pub struct Durability {
     required: u8,
     /// The fewest replicas that had one of the writes; `None` before the first one.
     reached: Option<u8>,
+    /// Whether Redis refused one of the writes, or did not answer it.
+    has_failed: bool,
 }
 
 impl Durability {
     /// Demands that this many replicas have each write; 0 demands nothing.
     pub const fn new(required: u8) -> Self {
-        Self { required, reached: None }
+        Self { required, reached: None, has_failed: false }
     }
 
     pub fn required(self) -> u8 {
@@ -47,6 +49,11 @@ impl Durability {
     /// The fewest replicas that had one of the writes; `None` if nothing was written.
     pub fn reached(self) -> Option<u8> {
         self.reached
+    }
+
+    /// Whether one of the writes was not made, or may not have been.
+    pub fn has_failed(self) -> bool {
+        self.has_failed
     }
 
     /// Makes one poll of the request. Its writes wait for the replicas.
@@ -89,9 +96,7 @@ pub struct Carried<T> {
 impl<T> Carried<T> {
     /// Counts the writes of the part as the request's own, and returns the output.
     pub fn learn(self) -> T {
-        if let Some(reached) = self.durability.reached {
-            record(reached);
-        }
+        record(self.durability.reached, self.durability.has_failed);
         self.output
     }
 }
@@ -109,9 +114,11 @@ pub(super) async fn join<F: Future>(commands: impl Iterator<Item = F>) -> Vec<F:
     replies
 }
 
-fn record(replicas: u8) {
+/// Notes how many replicas had the writes that were just made, if any were, and whether one failed.
+fn record(replicas: Option<u8>, has_failed: bool) {
     let mut current = CURRENT.get();
-    current.reached = Some(current.reached.map_or(replicas, |reached| reached.min(replicas)));
+    current.reached = current.reached.into_iter().chain(replicas).min();
+    current.has_failed |= has_failed;
     CURRENT.set(current);
 }
 
@@ -131,6 +138,9 @@ impl Redis {
         let result = self.write_and_wait(packet, key, replicas).await;
         let label = result.as_ref().map_or_else(|fault| fault.kind.label(), |_| "ok");
         timed.end(label, Instant::now());
+        self.0.metrics.count_refusals(&result, Effect::Write);
+        // A call by a hash that the server does not know is made again by its text.
+        record(None, result.as_ref().is_err_and(|fault| !fault.is_noscript()));
         if result.as_ref().is_err_and(RedisFault::breaks_connection) {
             // The shared connection may be broken as well.
             self.ping().await;
@@ -155,11 +165,14 @@ impl Redis {
         let mut replies = connection.replies(&commands, Effect::Write, self.0.limits.command + wait).await?;
         let waited = replies.pop();
         let marked = replies.pop();
-        record(match (marked, waited) {
+        let reached = match (marked, waited) {
             (Some(Value::Okay), Some(Value::Int(reached))) => u8::try_from(reached).unwrap_or(u8::MAX),
             // A server that may not be asked, or that has just become a replica, confirms nothing.
             _ => 0,
-        });
+        };
+        let is_refusal = |reply: &Value| matches!(reply, Value::ServerError(error) if error.kind() != Some(ServerErrorKind::NoScript));
+        let is_made = |reply: &Value| !matches!(reply, Value::ServerError(_));
+        record(replies.iter().any(is_made).then_some(reached), replies.iter().any(is_refusal));
         match packet {
             Packet::Commands(_) => Ok(Value::Array(replies)),
             Packet::Command(_) | Packet::At(..) => match replies.pop().unwrap_or(Value::Nil) {
@@ -180,13 +193,14 @@ mod tests {
         assert_eq!(one.during(required), 2);
         assert_eq!(other.during(required), 0);
         assert_eq!(one.reached(), None);
-        one.during(|| record(2));
+        one.during(|| record(Some(2), false));
         one.during(|| {
-            record(1);
-            other.during(|| record(0));
+            record(Some(1), true);
+            other.during(|| record(Some(0), false));
         });
-        one.during(|| record(2));
+        one.during(|| record(Some(2), false));
         assert_eq!((one.reached(), other.reached()), (Some(1), Some(0)));
+        assert_eq!((one.has_failed(), other.has_failed()), (true, false));
         assert_eq!(required(), 0, "nothing is demanded outside a request");
     }
 }

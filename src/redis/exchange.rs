@@ -20,8 +20,9 @@ const MIN_AGE: Duration = Duration::from_secs(1);
 const MANY_COMMANDS: usize = 32;
 /// The most commands of a pipeline that are sent at a time. The other requests of the lane wait for their replies.
 const PART: usize = 64;
-/// The other requests of the lane wait while a reply arrives, which is noticeable for a longer one, bytes.
-const LARGE_REPLY: usize = 64 << 10;
+/// The other requests of the lane wait while a packet is sent and its reply arrives, which is noticeable for longer ones,
+/// bytes.
+const LARGE: usize = 64 << 10;
 /// A cluster connection without a reply for this many command timeouts no longer repairs itself.
 const SILENT_TIMEOUTS: u32 = 4;
 
@@ -70,6 +71,7 @@ impl Redis {
                 link.retry_budget.earn();
             }
             let (result, now) = attempt(&mut live, packet, effect, deadline).await;
+            self.0.metrics.count_refusals(&result, effect);
             let fault = match result {
                 Ok(value) => {
                     timed.end("ok", now);
@@ -181,7 +183,11 @@ async fn attempt(
     effect: Effect,
     deadline: Instant,
 ) -> (Result<Value, RedisFault>, Instant) {
-    live.record_size(packet.size());
+    let size = packet.size();
+    live.record_size(size);
+    if size > LARGE {
+        large_work::note();
+    }
     let reply = until(deadline, live.channel.send(packet)).await;
     let now = Instant::now();
     let result = match reply {
@@ -190,7 +196,7 @@ async fn attempt(
             live.record_reply(now);
             let length = length(&value);
             live.record_size(length);
-            if length > LARGE_REPLY {
+            if length > LARGE {
                 large_work::note();
             }
             match value {
@@ -208,10 +214,13 @@ fn classify(reply: Value, effect: Effect) -> Result<Value, RedisFault> {
     reply.extract_error().map_err(|error| RedisFault::classify(error, effect))
 }
 
-/// The bytes in a reply, without those in nested lists.
+/// The bytes of the texts in a reply.
 fn length(value: &Value) -> usize {
-    let text = |item: &Value| if let Value::BulkString(bytes) = item { bytes.len() } else { 0 };
-    if let Value::Array(items) = value { items.iter().map(text).sum() } else { text(value) }
+    match value {
+        Value::BulkString(bytes) => bytes.len(),
+        Value::Array(items) => items.iter().map(length).sum(),
+        _ => 0,
+    }
 }
 
 /// Whether one of several replies says that the server accepts no writes.
@@ -219,4 +228,17 @@ pub(super) fn holds_read_only(value: &Value) -> bool {
     let says_so =
         |item: &Value| matches!(item, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly));
     matches!(value, Value::Array(items) if items.iter().any(says_so))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_reply_includes_nested_lists() {
+        let text = |length| Value::BulkString(vec![0; length]);
+        let entry = Value::Array(vec![text(3), Value::Array(vec![text(1), text(70_000)]), Value::Int(5), Value::Nil]);
+        assert_eq!(length(&Value::Array(vec![entry, text(2)])), 70_006);
+        assert_eq!(length(&text(7)), 7);
+    }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use super::fault_kind::FaultKind;
 
 /// What a command may change. It decides what a lost reply means and whether the command may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub enum Effect {
 }
 
 /// What became of the request, as far as the service knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Nothing was changed: retry freely.
@@ -27,61 +29,6 @@ pub enum Outcome {
     Applied,
     /// The change may or may not have been made: retry only with the same `Idempotency-Key`.
     Unknown,
-}
-
-/// The kinds of failure that have different consequences for a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FaultKind {
-    /// No connection: refused, DNS, TLS, or the breaker is open after such a failure.
-    Unavailable,
-    /// No reply within the limit.
-    Timeout,
-    /// The connection broke while the command was running.
-    ConnectionLost,
-    /// Every connection of the pool stayed in use for as long as a request may wait.
-    PoolExhausted,
-    /// LOADING, CLUSTERDOWN, MASTERDOWN, TRYAGAIN: Redis is temporarily not ready.
-    NotReady,
-    /// BUSY: a script is running for too long.
-    Busy,
-    /// READONLY: the server is a replica.
-    ReadOnly,
-    /// OOM: `maxmemory` is reached and nothing may be evicted.
-    OutOfMemory,
-    /// MISCONF, NOREPLICAS: Redis refuses writes to protect data.
-    WritesRefused,
-    /// NOAUTH, WRONGPASS, NOPERM: the service's credentials or permissions are insufficient.
-    Denied,
-    /// WRONGTYPE: the key holds another kind of value.
-    WrongType,
-    /// STALEFENCE: the target has accepted a newer token of the lock that guards it.
-    StaleFence,
-    /// AHEADFENCE: the token is further ahead of Redis's clock than any that a lock grants.
-    AheadFence,
-    /// A script failed, or Redis sent a reply that the service does not understand.
-    Internal,
-}
-
-impl FaultKind {
-    /// The label in logs and metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Unavailable => "unavailable",
-            Self::Timeout => "timeout",
-            Self::ConnectionLost => "connection_lost",
-            Self::PoolExhausted => "pool_exhausted",
-            Self::NotReady => "not_ready",
-            Self::Busy => "busy",
-            Self::ReadOnly => "read_only",
-            Self::OutOfMemory => "out_of_memory",
-            Self::WritesRefused => "writes_refused",
-            Self::Denied => "denied",
-            Self::WrongType => "wrong_type",
-            Self::StaleFence => "stale_fence",
-            Self::AheadFence => "ahead_fence",
-            Self::Internal => "internal",
-        }
-    }
 }
 
 /// A failed Redis command.
@@ -145,6 +92,38 @@ impl RedisFault {
     pub fn not_applied(mut self) -> Self {
         self.outcome = Outcome::NotApplied;
         self
+    }
+
+    /// The fault of a later step: the change itself was made.
+    #[must_use]
+    pub fn applied(mut self) -> Self {
+        self.outcome = Outcome::Applied;
+        self
+    }
+
+    /// The fault of a change of several steps, of which some were made.
+    #[must_use]
+    pub fn partly_applied(mut self) -> Self {
+        self.outcome = Outcome::Unknown;
+        self
+    }
+
+    /// The result of the steps of one change: the first fault, whose outcome is unknown if another step was made or may have
+    /// been.
+    ///
+    /// # Errors
+    /// That fault.
+    pub fn of_steps<T>(steps: impl IntoIterator<Item = Result<T, Self>>) -> Result<(), Self> {
+        let (mut first, mut is_partial) = (None, false);
+        for step in steps {
+            is_partial |= step.as_ref().err().is_none_or(|fault| fault.outcome != Outcome::NotApplied);
+            first = first.or(step.err());
+        }
+        match first {
+            None => Ok(()),
+            Some(fault) if is_partial => Err(fault.partly_applied()),
+            Some(fault) => Err(fault),
+        }
     }
 
     /// No reply within the limit; the command may still run.
@@ -363,6 +342,17 @@ mod tests {
 
     const UNKNOWN: Outcome = Outcome::Unknown;
     const NOT_APPLIED: Outcome = Outcome::NotApplied;
+
+    #[test]
+    fn a_change_of_several_steps_is_not_applied_only_if_no_step_was_made() {
+        let refused = || Err::<(), _>(RedisFault::new(FaultKind::OutOfMemory, NOT_APPLIED));
+        let lost = || Err(RedisFault::timeout(Effect::Write));
+        let outcome = |steps: Vec<Result<(), RedisFault>>| RedisFault::of_steps(steps).map_err(|fault| fault.outcome);
+        assert_eq!(outcome(vec![Ok(()), Ok(())]), Ok(()));
+        assert_eq!(outcome(vec![refused(), refused()]), Err(NOT_APPLIED));
+        assert_eq!(outcome(vec![refused(), Ok(())]), Err(UNKNOWN));
+        assert_eq!(outcome(vec![refused(), lost()]), Err(UNKNOWN));
+    }
 
     #[test]
     fn a_lost_write_has_an_unknown_outcome_and_a_lost_read_none() {

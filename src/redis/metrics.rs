@@ -1,14 +1,15 @@
 //! Metrics of commands and connections by role, and the span of a command within a traced request.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use opentelemetry::KeyValue;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
-use redis::Arg;
+use redis::{Arg, Value};
 
 use super::Role;
 use super::connection::Packet;
-use super::fault::FaultKind;
+use super::fault::{Effect, FaultKind, RedisFault};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{ClientSpan, client_span};
 
@@ -89,6 +90,8 @@ impl RedisMetrics {
             duration: self.durations.with_label_values(&[&role]),
             connections: self.connections.with_label_values(&[&role]),
             connects: self.connects.with_label_values(&[&role]),
+            refused_writes: AtomicU64::new(0),
+            denied_writes: AtomicU64::new(0),
             retries: self.retries.with_label_values(&[&role]),
             failovers: self.failovers.with_label_values(&[&role]),
             pool_wait: self.pool_waits.with_label_values(&[&role]),
@@ -107,6 +110,10 @@ pub(super) struct RoleMetrics {
     duration: Histogram,
     connections: IntGauge,
     connects: IntCounter,
+    /// Writes that the server refused because it accepts none now; readiness shows that it grows.
+    pub(super) refused_writes: AtomicU64,
+    /// Writes that the service's user may not make.
+    pub(super) denied_writes: AtomicU64,
     pub(super) retries: IntCounter,
     pub(super) failovers: IntCounter,
     pub(super) pool_wait: Histogram,
@@ -119,10 +126,27 @@ impl RoleMetrics {
         TimedExchange { metrics: self, started: Instant::now(), end: None, span: client_span(|| describe(packet)) }
     }
 
-    /// How many exchanges the server has refused because it accepts no writes.
-    pub(super) fn refused_writes(&self) -> u64 {
-        let kinds = [FaultKind::OutOfMemory, FaultKind::WritesRefused];
-        kinds.map(|kind| self.commands.with_label_values(&[self.role.as_str(), kind.label()]).get()).iter().sum()
+    /// Counts the writes that the server has refused in an exchange, also in the middle of a pipeline.
+    pub(super) fn count_refusals(&self, result: &Result<Value, RedisFault>, effect: Effect) {
+        let add_one = |count: &AtomicU64| {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let count = |kind| match kind {
+            FaultKind::OutOfMemory | FaultKind::WritesRefused => add_one(&self.refused_writes),
+            FaultKind::Denied if effect == Effect::Write => add_one(&self.denied_writes),
+            _ => {}
+        };
+        match result {
+            Err(fault) => count(fault.kind),
+            Ok(Value::Array(replies)) => {
+                for reply in replies {
+                    if let Value::ServerError(error) = reply {
+                        count(RedisFault::classify(error.clone().into(), effect).kind);
+                    }
+                }
+            }
+            Ok(_) => {}
+        }
     }
 
     /// Counts a shared connection as up until the guard is dropped.

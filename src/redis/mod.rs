@@ -9,12 +9,14 @@ mod backend_record;
 mod backoff;
 mod batch;
 mod certificate;
+mod check;
 mod connection;
 mod dedicated;
 pub mod durability;
 mod embedded;
 mod exchange;
 mod fault;
+mod fault_kind;
 mod fence;
 mod key;
 mod known_commands;
@@ -181,7 +183,7 @@ impl Redis {
         if lane == 0 {
             certificate::watch_all(self, tasks);
             let this = self.clone();
-            tasks.spawn("redis.check", move |stop| async move { report::watch(&this, stop).await });
+            tasks.spawn("redis.check", move |stop| async move { check::watch(&this, stop).await });
             self.follow_sentinels(tasks);
         }
     }

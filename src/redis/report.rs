@@ -1,21 +1,13 @@
-//! The condition of a server, checked in the background and shown by readiness.
-
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+//! The condition of a server, as readiness shows it.
 
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::fault::{Effect, FaultKind, RedisFault};
-use super::limits::SAVE_POINTS_CHECKS;
 use super::link::Link;
-use super::node_info::{LastLook, Node, Persistence, collect};
+use super::node_info::{Node, Persistence};
 use super::script::LuaScript;
 use super::script_state::ScriptState;
 use super::{Redis, Role};
-use crate::clock::Clock;
 use crate::config::redis::{Endpoint, Topology};
 use crate::lifecycle::Finding;
 
@@ -59,9 +51,6 @@ pub struct RoleReport {
     pub findings: Vec<Finding>,
 }
 
-/// How long readiness shows that the server refused writes.
-const REFUSAL_SHOWN: Duration = Duration::from_secs(60);
-
 /// The share of `maxmemory`, percent, above which readiness warns.
 const NEARLY_FULL: u64 = 90;
 const SAFE_POLICY: &str = "noeviction";
@@ -104,7 +93,7 @@ impl RoleReport {
     }
 
     /// Combines the nodes: the worst one counts.
-    fn take_in(&mut self, nodes: &[Node]) {
+    pub(super) fn take_in(&mut self, nodes: &[Node]) {
         let mut versions: Vec<&str> = nodes.iter().filter_map(|node| node.field("redis_version")).collect();
         versions.sort_unstable();
         versions.dedup();
@@ -133,8 +122,9 @@ impl RoleReport {
         }
         if self.roles.contains(&Role::State) && node.persistence() == Persistence::None {
             reasons.push(format!(
-                "nothing persists in {server}: a restart loses locks, counters, documents and series; enable its \
-                 append-only file"
+                "nothing persists in {}: a restart loses locks, counters, documents and series; enable its \
+                 append-only file",
+                server.trim_end_matches(',')
             ));
         }
         // A server that evicts works at its limit.
@@ -160,7 +150,7 @@ impl RoleReport {
     }
 
     /// Notes that the server does not allow the service to inspect it.
-    fn take_in_denial(&mut self) {
+    pub(super) fn take_in_denial(&mut self) {
         let servers = words(self.roles);
         self.findings = vec![Finding::degraded(format!(
             "redis {servers}: the service's Redis user may not use INFO and COMMAND, so its safety is unknown"
@@ -172,138 +162,6 @@ impl RoleReport {
 pub(super) fn words(roles: &[Role]) -> String {
     let names: Vec<String> = roles.iter().map(|role| format!("`{}`", role.label())).collect();
     format!("{} {}", if names.len() == 1 { "role" } else { "roles" }, names.join(" and "))
-}
-
-/// Checks the server after every connect and every `redis.check_interval`.
-pub(super) async fn watch(redis: &Redis, stop: CancellationToken) {
-    let mut changes = redis.0.shared.subscribe();
-    let mut observed = Observed::default();
-    loop {
-        let up = changes.borrow_and_update().is_up();
-        let round = async {
-            if up {
-                look(redis, &mut observed).await;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(redis.0.limits.check_interval) => {}
-                // The sender lives as long as the facade.
-                _ = changes.changed() => {}
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = round => {}
-        }
-    }
-}
-
-/// What earlier checks have found out.
-#[derive(Debug, Default)]
-struct Observed {
-    /// Whether the service's user may not read the server's configuration; it is not tried again.
-    is_config_denied: bool,
-    /// When the server says that it saves snapshots, and when it said so.
-    save_points: Option<(Instant, String)>,
-    /// Whether it may not read the log of slow commands.
-    is_slowlog_denied: bool,
-    refused_writes: u64,
-    refused_at: Option<Instant>,
-}
-
-/// The nodes of a server, and the modules that it has.
-type Seen = (Vec<Node>, Vec<&'static str>);
-
-async fn look(redis: &Redis, observed: &mut Observed) {
-    let known = redis.report().findings;
-    let refused_writes = redis.0.metrics.refused_writes();
-    if refused_writes > observed.refused_writes {
-        (observed.refused_writes, observed.refused_at) = (refused_writes, Some(Instant::now()));
-    }
-    let refuses = observed.refused_at.is_some_and(|at| at.elapsed() < REFUSAL_SHOWN);
-    let seen = inspect(redis, observed).await;
-    remember(redis, observed, &seen).await;
-    redis.0.report.send_modify(|report| match &seen {
-        Ok((nodes, modules)) => {
-            report.take_in(nodes);
-            report.modules.clone_from(modules);
-            if refuses {
-                let reason = format!("redis {} refused writes within the last minute", words(report.roles));
-                report.findings.push(Finding::degraded(reason));
-            }
-        }
-        Err(fault) if fault.kind == FaultKind::Denied => report.take_in_denial(),
-        Err(fault) => tracing::debug!(redis = redis.servers(), %fault, "server condition unknown"),
-    });
-    for finding in redis.report().findings {
-        if !known.contains(&finding) {
-            tracing::warn!(reason = finding.reason, "redis is degraded");
-        }
-    }
-}
-
-/// Keeps what the check found for `/metrics/redis` and counts failovers: the server has become another one, whose data is
-/// that of the former.
-async fn remember(redis: &Redis, observed: &mut Observed, seen: &Result<Seen, RedisFault>) {
-    let last = redis.0.last_look.load_full();
-    let Ok((nodes, _)) = seen else {
-        let (at, nodes, slow_commands) = (last.at, last.nodes.clone(), last.slow_commands);
-        redis.0.last_look.store(Arc::new(LastLook { at, succeeded: false, nodes, slow_commands }));
-        return;
-    };
-    if let ([before], [now]) = (last.nodes.as_slice(), nodes.as_slice())
-        && before.field("run_id") != now.field("run_id")
-        && before.field("master_replid") == now.field("master_replid2")
-    {
-        redis.0.metrics.failovers.inc();
-    }
-    let mut slow_commands = None;
-    if !observed.is_slowlog_denied {
-        slow_commands = redis.query(redis::cmd("SLOWLOG").arg("LEN"), Effect::Read).await.ok();
-        observed.is_slowlog_denied = slow_commands.is_none();
-    }
-    let look = LastLook { at: Clock::System.now(), succeeded: true, nodes: nodes.clone(), slow_commands };
-    redis.0.last_look.store(Arc::new(look));
-}
-
-/// The sections of INFO that the service reads, in one reply.
-const SECTIONS: &[&str] =
-    &["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "commandstats", "keyspace"];
-
-/// The processes of the servers.
-fn runs(nodes: &[Node]) -> BTreeSet<&str> {
-    nodes.iter().filter_map(|node| node.field("run_id")).collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact as a float")]
-async fn inspect(redis: &Redis, observed: &mut Observed) -> Result<Seen, RedisFault> {
-    let mut nodes = Vec::new();
-    let answer: redis::Value = redis.query(redis::cmd("INFO").arg(SECTIONS), Effect::Read).await?;
-    collect(&answer, None, Clock::System.now() as f64 / 1e3, &mut nodes);
-    if runs(&nodes) != runs(&redis.0.last_look.load().nodes) {
-        redis.0.known_commands.forget();
-        observed.save_points = None;
-    }
-    if let [node] = nodes.as_mut_slice()
-        && !node.logs_writes()
-        && !observed.is_config_denied
-    {
-        observed.save_points.take_if(|(at, _)| at.elapsed() >= redis.0.limits.check_interval * SAVE_POINTS_CHECKS);
-        if observed.save_points.is_none() {
-            match redis.query::<(String, String)>(redis::cmd("CONFIG").arg("GET").arg("save"), Effect::Read).await {
-                Ok((_, points)) => observed.save_points = Some((Instant::now(), points)),
-                Err(_) => observed.is_config_denied = true,
-            }
-        }
-        node.save_points = observed.save_points.as_ref().map(|(_, points)| points.clone());
-    }
-    let mut modules = Vec::new();
-    for (module, command) in [("timeseries", "TS.ADD"), ("json", "JSON.SET")] {
-        // The command is probed, not the module's name: newer servers include JSON in their core.
-        if redis.knows(command).await? {
-            modules.push(module);
-        }
-    }
-    Ok((nodes, modules))
 }
 
 impl Redis {

@@ -28,8 +28,11 @@ pub enum EndpointError {
     CertificateFile { file: String, reason: String },
     #[error("the connection pool has no async runtime")]
     NoRuntime,
-    #[error("redis address {address} is not usable: {reason}")]
-    Address { address: String, reason: RedisError },
+    #[error(
+        "the address {address} in redis.url (REDIS_URL) or another url or nodes of [redis] or [locks] is not usable: it \
+         must begin with redis://, rediss:// or unix:// and name a server"
+    )]
+    Address { address: String, source: RedisError },
 }
 
 /// The manager of the pools. Its connections have no timeouts, which are the task of the facade, and announce their end.
@@ -77,7 +80,7 @@ impl Connector {
             .map(|address| connection_info(address, endpoint, password.as_deref(), certificates.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         let names: Vec<String> = endpoint.addresses().map(ToString::to_string).collect();
-        let unusable = |reason: RedisError| EndpointError::Address { address: names.join(", "), reason };
+        let unusable = |source: RedisError| EndpointError::Address { address: names.join(", "), source };
         let target = match endpoint.topology {
             Topology::Single => {
                 let info = addresses.first().cloned().ok_or_else(|| unusable(missing_address()))?;
@@ -288,7 +291,7 @@ fn connection_info(
     password: Option<&str>,
     certificates: Option<&TlsCertificates>,
 ) -> Result<ConnectionInfo, EndpointError> {
-    let unusable = |reason| EndpointError::Address { address: address.to_string(), reason };
+    let unusable = |source| EndpointError::Address { address: address.to_string(), source };
     let mut info = address.expose().into_connection_info().map_err(unusable)?;
     let mut settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     // Sentinels have separate users, which only their addresses can name.

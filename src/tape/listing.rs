@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::scripts;
 use super::symbol::Symbol;
 use crate::clock::{Clock, UnixMillis};
 use crate::redis::{Effect, Key, Redis, RedisFault};
@@ -49,16 +50,7 @@ impl Listing {
         if self.remembered().get(symbol).is_some_and(is_recent) {
             return Ok(());
         }
-        let time = self.clock.now();
-        let mut add = redis::cmd("ZADD");
-        add.arg(&self.key).arg(time).arg(symbol.as_str());
-        let mut trim = redis::cmd("ZREMRANGEBYSCORE");
-        trim.arg(&self.key).arg("-inf").arg(time - LISTED);
-        let mut expire = redis::cmd("PEXPIRE");
-        expire.arg(&self.key).arg(LISTED);
-        for answer in self.redis.query_all(&[add, trim, expire], Effect::Write).await? {
-            answer?;
-        }
+        self.redis.call(scripts::list(&self.key, symbol.as_str(), self.clock.now(), LISTED)).await?;
         let mut remembered = self.remembered();
         if remembered.len() >= REMEMBERED {
             remembered.clear();

@@ -13,6 +13,7 @@ lua_scripts! {
     APPEND = "tape/append.lua";
     PENDING = "tape/pending.lua";
     ADVANCE = "tape/advance.lua";
+    LIST = "tape/list.lua";
 }
 
 /// The processed entries that stay on a tape.
@@ -27,6 +28,11 @@ const LIFE: u64 = 35 * 86_400_000;
 /// How long the id of a trade is remembered at least, milliseconds, unless [`IDS`] trades follow within this time.
 const IDS_AGE: u64 = 3_600_000;
 const IDS: u64 = 100_000;
+
+/// Lists a symbol; those that were last listed more than `life` milliseconds before `now` are forgotten.
+pub(super) fn list(symbols: &Key, symbol: &str, now: UnixMillis, life: i64) -> ScriptCall<i64, ()> {
+    LIST.write(&[symbols]).arg(symbol).arg(now).arg(life).returns(|_| Ok(()))
+}
 
 /// A trade to append.
 #[derive(Debug)]

@@ -140,7 +140,14 @@ async fn if_two_credentials_are_sent_both_must_be_valid_and_the_key_applies() {
 async fn a_platform_token_is_validated_by_its_claims_and_the_clock_of_the_service() {
     let app = with_platform_secret().await;
     let now = START / 1_000;
-    for good in [json!({}), json!({ "nbf": now }), json!({ "exp": now + 1 }), json!({ "exp": 1_767_225_600.5 })] {
+    for good in [
+        json!({}),
+        json!({ "aud": "other" }),
+        json!({ "aud": ["a"] }),
+        json!({ "nbf": now }),
+        json!({ "exp": now + 1 }),
+        json!({ "exp": 1_767_225_600.5 }),
+    ] {
         let reply = ask_with_token(&app, &platform_token(&good)).await;
         assert!(reply.is(200), "{good}: {}", reply.text());
     }
@@ -154,10 +161,20 @@ async fn a_platform_token_is_validated_by_its_claims_and_the_clock_of_the_servic
         json!({ "iss": "somebody-else" }),
         json!({ "sub": null }),
         json!({ "sub": 7 }),
+        json!({ "sub": "" }),
+        json!({ "aud": 5 }),
+        json!({ "aud": { "a": "b" } }),
+        json!({ "aud": ["a", 5] }),
         json!({ "role": ["admin"] }),
     ] {
         let reply = ask_with_token(&app, &platform_token(&bad)).await;
         assert!(reply.is(401), "{bad}: {}", reply.text());
+    }
+    for name in ["nbf", "iat", "aud"] {
+        let mut claims = claims(&json!({}));
+        claims[name] = Value::Null;
+        let token = sign(Algorithm::HS256, &EncodingKey::from_secret(SECRET.as_bytes()), &claims);
+        refusal(&ask_with_token(&app, &token).await);
     }
     let token = platform_token(&json!({}));
     app.clock().advance(Duration::from_secs(59));

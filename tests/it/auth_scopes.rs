@@ -5,7 +5,7 @@ use gridtokenx_redis::config::Config;
 use serde_json::{Value, json};
 
 use crate::auth::{READER, SECRET, WRITER, key, platform_token};
-use crate::support::TestApp;
+use crate::support::{TestApp, eventually};
 
 const LIMITED: &str = "ak_99999999999999999999999999999999";
 
@@ -57,7 +57,6 @@ async fn a_scope_may_be_limited_to_keys() {
         ("POST", "/json/other/toggle", json!({ "path": "$.b" })),
         ("PUT", "/timeseries/other", json!({})),
         ("GET", "/timeseries/orders:1", Value::Null),
-        ("POST", "/timeseries/samples", json!({ "samples": [] })),
         // Readings belong to two series, of which the scope has one.
         ("POST", "/energy/meters/m/readings", json!({})),
         ("POST", "/locks/other", lock),
@@ -100,40 +99,143 @@ async fn lists_and_batches_respect_the_keys_of_a_scope() {
     send(LIMITED, "GET", "/cache?prefix=oth", Value::Null).await.expect_problem(403, "forbidden");
     send(LIMITED, "GET", "/timeseries", Value::Null).await.expect_problem(403, "forbidden");
     let set = |key: &str| json!({ "key": key, "value": 2 });
-    for (path, good, bad) in [
+    let item = |key: &str| json!({ "key": key });
+    for (path, lists) in [
         (
             "/cache/batch",
-            json!({ "get": ["orders:1"], "set": [set("orders:3")], "delete": ["orders:2"] }),
-            vec![
-                json!({ "get": ["orders:1", "other"] }),
-                json!({ "set": [set("orders:4"), set("other")] }),
-                json!({ "delete": ["orders:1", "other"] }),
+            [
+                ("get", json!(["orders:1"]), json!("other")),
+                ("set", json!([set("orders:3")]), set("other")),
+                ("delete", json!(["orders:2"]), json!("other")),
             ],
         ),
         (
             "/json/batch",
-            json!({ "get": [{ "key": "orders:1" }], "delete": [{ "key": "orders:2" }] }),
-            vec![
-                json!({ "get": [{ "key": "other" }] }),
-                json!({ "set": [{ "key": "orders:4", "value": 1 }, { "key": "other", "value": 1 }] }),
-                json!({ "delete": [{ "key": "other" }] }),
+            [
+                // The credential must not read any document.
+                ("get", json!([]), item("orders:1")),
+                ("set", json!([set("orders:3")]), set("other")),
+                ("delete", json!([item("orders:2")]), item("other")),
             ],
         ),
-        (
-            "/locks/acquire-all",
-            json!({ "resources": ["orders:1", "orders:2"], "ttl_ms": 1_000 }),
-            vec![json!({ "resources": ["orders:3", "other"], "ttl_ms": 1_000 })],
-        ),
     ] {
-        for bad in bad {
-            let problem = send(LIMITED, "POST", path, bad).await.expect_problem(403, "forbidden");
-            assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("`other`")), "{problem}");
+        for (list, good, bad) in &lists {
+            let problem = send(LIMITED, "POST", path, json!({ *list: [bad] })).await.expect_problem(403, "forbidden");
+            assert_eq!(problem["errors"], Value::Null, "{problem}");
+            let mut mixed = vec![bad.clone()];
+            mixed.extend(good.as_array().expect("items").iter().cloned());
+            let more = json!([set("orders:5")]);
+            let body = if *list == "set" { json!({ "set": mixed }) } else { json!({ *list: mixed, "set": more }) };
+            let reply = send(LIMITED, "POST", path, body).await.expect(200).json();
+            let results = reply[*list].as_array().expect("results");
+            assert_eq!((results.len(), &results[0]["status"]), (mixed.len(), &json!(403)), "{reply}");
+            assert_eq!(results[0]["error"]["code"], "forbidden", "{reply}");
+            assert!(results[1..].iter().all(|result| result["status"].as_u64() < Some(300)), "{reply}");
         }
+    }
+    let body = json!({ "resources": ["orders:3", "other"], "ttl_ms": 1_000 });
+    let problem = send(LIMITED, "POST", "/locks/acquire-all", body).await.expect_problem(403, "forbidden");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("`other`")), "{problem}");
+    let body = json!({ "resources": ["orders:1", "orders:2"], "ttl_ms": 1_000 });
+    send(LIMITED, "POST", "/locks/acquire-all", body).await.expect(201);
+    assert_eq!(send(WRITER, "GET", "/cache/other", Value::Null).await.expect(200).text(), "1");
+    assert_eq!(send(WRITER, "GET", "/json/other", Value::Null).await.expect(200).text(), "{}");
+}
+
+#[tokio::test]
+async fn a_batch_reads_with_the_scope_for_reads_only() {
+    let config = format!(
+        "{}{}{}",
+        key("reader", READER, "scopes = [\"cache:read\", \"json:read\"]"),
+        key("writer", WRITER, "scopes = [\"cache:write\", \"json:write\"]"),
+        key("other", LIMITED, "scopes = [\"locks:read\"]"),
+    );
+    let app = TestApp::builder().config(&config).spawn().await;
+    let send = async |key: &str, path: &str, body: Value| {
+        let headers = [("x-api-key", key), ("content-type", "application/json")];
+        app.send("POST".parse().expect("a method"), path, &headers, body.to_string()).await
+    };
+    for (path, item) in [("/cache/batch", json!("secret:1")), ("/json/batch", json!({ "key": "secret:1" }))] {
+        let store = json!({ "set": [{ "key": "secret:1", "value": 1 }] });
+        send(WRITER, path, store.clone()).await.expect(200);
+        let read = json!({ "get": [item] });
+        let found = send(READER, path, read.clone()).await.expect(200).json();
+        assert_eq!(found["get"][0]["status"], 200, "{found}");
+        send(WRITER, path, read.clone()).await.expect_problem(403, "forbidden");
+        send(READER, path, store.clone()).await.expect_problem(403, "forbidden");
+        send(READER, path, json!({ "delete": [item] })).await.expect_problem(403, "forbidden");
+        send(LIMITED, path, read).await.expect_problem(403, "forbidden");
+        let both = json!({ "get": [item], "set": store["set"] });
+        let mixed = send(WRITER, path, both).await.expect(200).json();
+        assert_eq!((&mixed["get"][0]["status"], mixed["get"][0]["value"].as_u64()), (&json!(403), None), "{mixed}");
+    }
+}
+
+#[tokio::test]
+async fn keys_in_bodies_and_lists_are_those_of_the_scope() {
+    let scopes = ["pubsub:write", "pubsub:read", "timeseries:write", "locks:read", "locks:write", "json:secrets"]
+        .map(|scope| format!("\"{scope}:a:*\""))
+        .join(", ");
+    let limits = "\"ratelimit:check:trading:a*\", \"ratelimit:check:inline:a*\", \"ratelimit:inline:a*\"";
+    let secrets = "[json.encryption]\nkeys = [{ id = \"k\", key = \"                   00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\" }]\n                   [[json.collections]]\nprefix = \"a:\"\nencrypted = [\"$.s\"]\n                   [[json.collections]]\nprefix = \"b:\"\nencrypted = [\"$.s\"]\n";
+    let config = format!(
+        "pubsub.token_secret = \"{SECRET}\"\n{secrets}{}{}",
+        key("limited", LIMITED, &format!("scopes = [{scopes}, {limits}, \"json:read\"]")),
+        key("writer", WRITER, "scopes = [\"admin\"]"),
+    );
+    let app = TestApp::builder().config(&config).spawn().await;
+    let send = async |key: &str, method: &str, path: &str, body: Value| {
+        let headers = [("x-api-key", key), ("content-type", "application/json")];
+        app.send(method.parse().expect("a method"), path, &headers, body.to_string()).await
+    };
+    let inline = |key: &str| {
+        let strategy = json!({ "kind": "sliding_window", "limit": 5, "window_ms": 1_000 });
+        json!({ "strategy": strategy, "key": key })
+    };
+    let reserve = |key: &str| json!({ "limiter": "trading", "key": key });
+    let token = |channel: &str| json!({ "channels": [channel], "ttl_ms": 60_000 });
+    for (path, good, bad) in [
+        ("/pubsub/tokens", token("a:b"), token("b:a")),
+        ("/ratelimit/check", inline("a1"), inline("b1")),
+        ("/ratelimit/reserve", reserve("a1"), reserve("b1")),
+    ] {
         let reply = send(LIMITED, "POST", path, good).await;
         assert!(reply.status.is_success(), "{path}: {}", reply.text());
+        send(LIMITED, "POST", path, bad).await.expect_problem(403, "forbidden");
     }
-    send(LIMITED, "GET", "/cache/orders:4", Value::Null).await.expect(404);
-    assert_eq!(send(WRITER, "GET", "/cache/other", Value::Null).await.expect(200).text(), "1");
+    for (key, status) in [("a2", 200), ("b2", 403)] {
+        let reserved = send(WRITER, "POST", "/ratelimit/reserve", reserve(key)).await.expect(200).json();
+        let path = format!("/ratelimit/reservations/{}/settle", reserved["reservation"].as_str().expect("an id"));
+        send(LIMITED, "POST", &path, json!({ "cost": 1 })).await.expect(status);
+    }
+    let sample = |series: &str| json!({ "series": series, "value": 1 });
+    let both = json!({ "samples": [sample("b:1"), sample("a:1")] });
+    let loaded = send(LIMITED, "POST", "/timeseries/samples", both).await.expect(200).json();
+    assert_eq!((&loaded["stored"], &loaded["refused"][0]["code"]), (&json!(1), &json!("forbidden")), "{loaded}");
+    let foreign = json!({ "samples": [sample("b:1")] });
+    send(LIMITED, "POST", "/timeseries/samples", foreign).await.expect(422);
+    send(WRITER, "GET", "/timeseries/a:1", Value::Null).await.expect(200);
+    send(WRITER, "GET", "/timeseries/b:1", Value::Null).await.expect(404);
+    for name in ["a:1", "b:1"] {
+        send(WRITER, "POST", &format!("/locks/{name}"), json!({ "ttl_ms": 60_000 })).await.expect(201);
+        send(WRITER, "PUT", &format!("/json/{name}"), json!({ "s": "plain" })).await.expect(201);
+    }
+    let listed = async |key: &str| {
+        let page = send(key, "GET", "/locks", Value::Null).await.expect(200).json();
+        let items = page["items"].as_array().expect("items").iter();
+        let mut names: Vec<String> = items.map(|item| item["resource"].as_str().expect("a name").to_owned()).collect();
+        names.sort();
+        names
+    };
+    eventually("both locks are listed", async || listed(WRITER).await == ["a:1", "b:1"]).await;
+    assert_eq!(listed(LIMITED).await, ["a:1"]);
+    send(LIMITED, "GET", "/pubsub/channels", Value::Null).await.expect(200);
+    let shown = async |name: &str| send(LIMITED, "GET", &format!("/json/{name}"), Value::Null).await.expect(200).text();
+    assert!(shown("a:1").await.contains("plain") && !shown("b:1").await.contains("plain"));
+    let batch = json!({ "get": [{ "key": "a:1" }, { "key": "b:1" }] });
+    let batch = send(LIMITED, "POST", "/json/batch", batch).await.expect(200).json();
+    assert_eq!(batch["get"][0]["value"]["s"], "plain", "{batch}");
+    assert_ne!(batch["get"][1]["value"]["s"], "plain", "{batch}");
 }
 
 #[tokio::test]
@@ -190,7 +292,6 @@ async fn the_subject_of_a_token_selects_its_own_keys() {
         ("an", "/json/users:ann:cart"),
         ("ann:cart", "/json/users:ann:cart:1"),
         ("*", "/json/users:ann:cart"),
-        ("", "/json/users::cart"),
         ("bob", "/users/ann/preferences"),
         ("anna", "/users/ann/preferences"),
     ] {

@@ -113,6 +113,7 @@ async fn a_redis_restarted_without_data_is_an_empty_cache() {
 async fn a_full_redis_rejects_writes_and_serves_reads() {
     let app = TestApp::spawn().await;
     app.put("/cache/a?tags=t", json!(1)).await.expect(201);
+    app.put("/cache/tagged?tags=v", json!(1)).await.expect(201);
     for key in ["b", "c", "d", "e"] {
         app.put(&format!("/cache/{key}"), json!(1)).await.expect(201);
     }
@@ -130,10 +131,11 @@ async fn a_full_redis_rejects_writes_and_serves_reads() {
     app.delete("/cache/tags/t").await.expect(204);
     app.get("/cache/a").await.expect_problem(404, "cache-miss");
     let token = [("fencing-token", "7")];
-    for path in ["/cache/tags/t", "/cache/tags/unknown", "/cache/b", "/cache/c?take=true"] {
+    for path in ["/cache/tags/t", "/cache/tags/unknown", "/cache/b", "/cache/c?take=true", "/cache/tagged?take=true"] {
         let deleted = app.send(Method::DELETE, path, &token, "").await;
         assert!(deleted.is(204) || path.contains("take") && deleted.is(200), "{path}: {}", deleted.text());
     }
+    app.send(Method::DELETE, "/cache/none?take=true", &token, "").await.expect_problem(404, "cache-miss");
     let conditional = [token[0], ("if-match", "*")];
     app.send(Method::DELETE, "/cache/d", &conditional, "").await.expect(204);
     let batch = app.post("/cache/batch", json!({"delete": ["e", "none"]})).await.expect(200).json();

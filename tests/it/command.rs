@@ -118,6 +118,7 @@ fn a_configuration_is_checked_as_for_a_start() {
         let reason = text(&checked.stderr);
         let reason = reason.strip_prefix("gridtokenx-redis: ").expect("a reason").trim_end();
         assert!(reason.contains(value) || variable.starts_with("OTEL"), "{reason}");
+        assert!(reason.contains("redis.url (REDIS_URL)") || variable != "REDIS_URL", "{reason}");
         let logged = serde_json::to_string(reason).expect("text");
         assert!(text(&served.stdout).contains(&logged), "{reason}: {}", text(&served.stdout));
     }

@@ -230,6 +230,10 @@ async fn invalid_input_is_named_and_stores_nothing() {
         (json!({ "epoch_number": 1, "status": "active", "start": START, "end": START + 86_400_001 }), "/end"),
         (json!({ "epoch_number": 1, "status": "active", "start": START - 2_000, "end": START - 500 }), "/end"),
         (json!({ "epoch_number": 1, "status": "active", "start": -5, "end": START }), "/start"),
+        (
+            json!({ "epoch_number": 1, "status": "active", "start": START * 1_000, "end": START * 1_000 + 900_000 }),
+            "/start",
+        ),
         (json!({ "epoch_number": 1, "status": "active", "start": i64::MAX, "end": i64::MIN }), "/start"),
         (json!({ "epoch_number": 1, "status": "active", "epoch_id": "a b" }), "/epoch_id"),
         (json!({ "epoch_number": 1, "status": "active", "total_volume": "-1" }), "/total_volume"),

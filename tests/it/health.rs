@@ -78,6 +78,25 @@ async fn full_memory_and_refused_writes_degrade_the_service() {
 }
 
 #[tokio::test]
+async fn writes_that_are_refused_in_a_pipeline_or_denied_degrade_the_service() {
+    let options = ["--appendonly", "yes"];
+    let spawn = || TestApp::builder().config("redis.check_interval = \"50ms\"").redis_options(&options).spawn();
+    let batch = async |app: &TestApp| {
+        let sets = serde_json::json!({ "set": [{ "key": "a", "value": 1 }, { "key": "b", "value": 1 }] });
+        let items = app.post("/cache/batch", sets).await.expect(200).json();
+        assert_eq!(items["set"][0]["status"], 503, "{items}");
+    };
+    let app = spawn().await;
+    let _: String = app.redis().command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    batch(&app).await;
+    found(&app, "refused writes within the last minute").await;
+    let app = spawn().await;
+    let _: String = app.redis().command(&["ACL", "SETUSER", "default", "-@write", "+evalsha"]);
+    batch(&app).await;
+    found(&app, "denied the service's user a write within the last minute").await;
+}
+
+#[tokio::test]
 async fn traffic_goes_elsewhere_only_while_the_service_drains() {
     let app = TestApp::builder().behind_proxy().spawn().await;
     app.proxy().cut();

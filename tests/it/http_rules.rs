@@ -61,6 +61,33 @@ async fn a_part_of_a_value_does_not_replace_the_value() {
 }
 
 #[tokio::test]
+async fn a_transfer_coding_that_is_not_decoded_is_refused() {
+    let mut app = TestApp::spawn().await;
+    for (coding, status) in [
+        ("chunked", 201),
+        ("Chunked", 200),
+        ("gzip, chunked", 501),
+        ("gzip\r\nTransfer-Encoding: chunked", 501),
+        ("x, chunked", 501),
+        ("chunked, chunked", 501),
+    ] {
+        let request = format!(
+            "PUT /cache/te HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\nContent-Type: text/plain\r\n\
+             Connection: close\r\n\r\n1\r\na\r\n0\r\n\r\n"
+        );
+        let text = answer(&mut app, &request).await;
+        let is_success = text.starts_with("HTTP/1.1 20");
+        assert_eq!(is_success, status != 501, "{coding}: {text}");
+        assert!(is_success || text.starts_with("HTTP/1.1 501"), "{coding}: {text}");
+        assert_eq!(text.contains("\"code\":\"unsupported-transfer-coding\""), !is_success, "{text}");
+        assert_eq!(app.get("/cache/te").await.expect(200).text(), "a", "{coding}");
+    }
+    // The connection ends although the client would keep it.
+    let open = "PUT /cache/te HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x, chunked\r\n\r\n1\r\nb\r\n0\r\n\r\n";
+    assert!(answer(&mut app, open).await.contains("\r\nconnection: close"));
+}
+
+#[tokio::test]
 async fn head_has_no_effects() {
     let app = TestApp::spawn().await;
     let forwarded = [("x-limiter", "api"), ("x-key", "a")];
@@ -131,7 +158,7 @@ async fn a_token_needs_one_issuer_and_no_unknown_extension() {
         format!("{message}.{}", signature.expect("a signature"))
     };
     ask(&signed(json!({ "alg": "HS256" }))).await.expect(200);
-    for critical in [json!(["exp"]), json!(["http://example.org/unknown"]), json!([]), json!("exp")] {
+    for critical in [json!(["exp"]), json!(["http://example.org/unknown"]), json!([]), json!("exp"), json!(null)] {
         ask(&signed(json!({ "alg": "HS256", "crit": critical }))).await.expect(401);
     }
 }
@@ -189,6 +216,10 @@ async fn details_are_sentences_and_name_no_types_of_rust() {
     );
     let (_, text) = detail("POST", "/timeseries/a/samples", json, r#"{"samples":[],"on_duplicate":"x"}"#).await;
     assert_eq!(text, "unknown value `x`, expected one of `block`, `first`, `last`, `min`, `max`, `sum`");
+    let (_, text) = detail("GET", "/timeseries/a/range?fill=x", json, "").await;
+    assert!(text.starts_with("unknown value `x`, expected "), "{text}");
+    let (_, text) = detail("POST", "/cache/a/increment", json, r#"{"by":1.5}"#).await;
+    assert!(text.starts_with("invalid type: number `1.5`, expected "), "{text}");
     for line in ["[1]", "1", "null", "[]", r#"{"series":1,"value":1}"#] {
         let (_, text) = detail("POST", "/timeseries/samples", "application/x-ndjson", line).await;
         assert!(
@@ -249,4 +280,33 @@ fn settings_without_sense_are_rejected_at_start() {
     let variables = [("LOG_LEVEL".to_owned(), "warning".to_owned())];
     let error = check_config(&Config::load(None, variables).expect("loads")).expect_err("no level").to_string();
     assert!(error.contains("LOG_LEVEL") && error.contains("`warning`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_write_does_not_ignore_a_condition() {
+    let app = TestApp::spawn().await;
+    let json = ("content-type", "application/json");
+    app.put("/timeseries/x", json!({})).await.expect(201);
+    app.put("/json/a", json!({ "n": 1 })).await.expect(201);
+    app.put("/cache/a", json!(1)).await.expect(201);
+    for (name, value) in [("if-match", "\"0\""), ("if-none-match", "*")] {
+        for (method, path, body) in [
+            ("DELETE", "/timeseries/x", ""),
+            ("POST", "/timeseries/x/samples", r#"{"samples":[{"value":1}]}"#),
+            ("POST", "/cache/a/touch", r#"{"ttl_ms":1000}"#),
+            ("POST", "/cache/a/increment", r#"{"by":1}"#),
+            ("POST", "/json/a/touch", r#"{"ttl_ms":1000}"#),
+            ("POST", "/locks/a", r#"{"ttl_ms":1000}"#),
+        ] {
+            let reply = app.send(method.parse().expect("a method"), path, &[json, (name, value)], body).await;
+            let pointer = if name == "if-match" { "/If-Match" } else { "/If-None-Match" };
+            reply.expect_violation(422, "invalid-header", pointer);
+        }
+    }
+    assert_eq!(app.get("/cache/a").await.text(), "1");
+    app.get("/timeseries/x").await.expect(200);
+    // Where it is supported, it decides.
+    let wrong = [json, ("if-match", "\"0\"")];
+    app.send(Method::DELETE, "/cache/a", &wrong, "").await.expect(412);
+    app.send(Method::POST, "/json/a/number/increment", &wrong, r#"{"path":"$.n","by":1}"#).await.expect(412);
 }

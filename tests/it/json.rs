@@ -178,6 +178,14 @@ async fn direct_writes_of_other_programs_are_detected() {
         app.post(&format!("/json/{key}/clear"), json!({})).await.expect_problem(409, "wrong-type");
     }
     app.post("/json/user_preferences:5/touch", json!({ "ttl_ms": 1 })).await.expect_problem(409, "wrong-type");
+    for text in [r#"{"a":1,"a":2}"#, r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#] {
+        let _: String = app.redis().command(&["SET", "user_preferences:6", text]);
+        for path in ["/json/user_preferences:6", "/json/user_preferences:6?path=$.b", "/users/6/preferences"] {
+            app.get(path).await.expect_problem(409, "wrong-type");
+        }
+        let batch = app.post("/json/batch", json!({ "get": [{ "key": "user_preferences:6" }] })).await;
+        assert_eq!(batch.expect(200).json()["get"][0]["status"], 409);
+    }
     assert_eq!(app.redis().command::<String>(&["GET", "user_preferences:4"]), "no document");
 }
 

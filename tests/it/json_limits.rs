@@ -1,6 +1,8 @@
 //! Limits on the work of one request: the visits of its paths, the bytes of its result, and the time on its thread.
 
 use axum::http::Method;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
 use crate::support::wire::{Request, Wire};
@@ -123,6 +125,35 @@ async fn long_work_does_not_delay_other_requests_of_the_same_thread() {
         let reply = long.await;
         assert!(reply.status.is_success(), "{name}: {}", reply.text());
     }
+}
+
+#[tokio::test]
+async fn batches_of_one_credential_do_not_delay_those_of_others() {
+    let scopes = ["json:read", "json:write"];
+    let keys = ["ak_11111111111111111111111111111111", "ak_22222222222222222222222222222222"];
+    let app = TestApp::builder().config(NO_HURRY).key(keys[0], &scopes).key(keys[1], &scopes).spawn().await;
+    let headers = keys.map(|key| [("x-api-key", key), ("content-type", "application/json")]);
+    app.send(Method::PUT, "/json/large", &headers[0], zeros(200_000)).await.expect(201);
+    app.send(Method::PUT, "/json/small", &headers[1], "[1]").await.expect(201);
+    let items: Vec<Value> = (0..8).map(|_| json!({ "key": "large", "paths": ["$..zz"] })).collect();
+    let large = json!({ "get": items }).to_string();
+    let long = (0..4).map(|_| app.send(Method::POST, "/json/batch", &headers[0], large.clone()));
+    let small = async {
+        for _ in 0..4 {
+            app.send(Method::GET, "/json/small", &headers[1], "").await.expect(200);
+        }
+        let batch = json!({ "get": [{ "key": "small" }] }).to_string();
+        app.send(Method::POST, "/json/batch", &headers[1], batch).await.expect(200).json()
+    };
+    // The long batches start first.
+    tokio::pin!(small);
+    let mut long: FuturesUnordered<_> = long.collect();
+    let reply = tokio::select! {
+        biased;
+        Some(reply) = long.next() => panic!("a long batch was first: {}", reply.status),
+        reply = &mut small => reply,
+    };
+    assert_eq!(statuses(&reply, "get"), [200]);
 }
 
 #[cfg(feature = "json-schema")]

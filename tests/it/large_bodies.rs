@@ -62,13 +62,13 @@ async fn the_unfinished_bodies_of_one_client_take_at_most_half_of_the_memory() {
     let address = app.serve();
     let head = format!("PUT /cache/a HTTP/1.1\r\nContent-Length: {LARGE}");
     let mut unfinished = Vec::new();
-    for _ in 0..25 {
+    for _ in 0..20 {
         unfinished.push(sent(address, &head, "").await);
     }
-    eventually("25 MB are in flight", async || app.app().deps.metrics.http.in_flight.get() == 25).await;
+    eventually("20 MB are in flight", async || app.app().deps.metrics.http.in_flight.get() == 20).await;
     let problem = put(&app, READER, "b").await.expect_problem(503, "overloaded");
     assert_eq!(problem["outcome"], "not_applied");
-    assert!(problem["detail"].as_str().expect("a detail").contains("24 MiB"), "{problem}");
+    assert!(problem["detail"].as_str().expect("a detail").contains("20 MiB"), "{problem}");
     put(&app, WRITER, "c").await.expect(201);
     let small = [("x-api-key", READER), ("content-type", "text/plain")];
     app.send(Method::PUT, "/cache/small", &small, "x").await.expect(201);
@@ -81,8 +81,8 @@ async fn the_unread_responses_of_one_client_take_at_most_half_of_the_memory() {
     let mut app = two_clients("").await;
     let address = app.serve();
     let mut unread_responses = Vec::new();
-    // Three responses of 7 MB fit into 24 MiB.
-    for expected in ["200", "200", "200", "503", "503"] {
+    // Two responses of 7 MB fit into 20 MiB.
+    for expected in ["200", "200", "503", "503"] {
         let (stream, status) = unread(address).await;
         assert_eq!(status, expected, "{} responses before it", unread_responses.len());
         unread_responses.push(stream);

@@ -7,6 +7,7 @@ use axum::http::Method;
 use futures_util::{SinkExt, StreamExt};
 use gridtokenx_redis::http::auth::api_key;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -156,6 +157,7 @@ async fn a_request_without_a_handshake_is_refused() {
     let refused = app.get("/locks/a/hold?ttl_ms=1000").await;
     refused.expect_problem(426, "upgrade-required");
     assert_eq!(refused.header("upgrade"), Some("websocket"));
+    assert_eq!(refused.header("sec-websocket-version"), Some("13"));
 }
 
 const KEY: &str = "ak_00000000000000000000000000000007";
@@ -178,18 +180,46 @@ async fn a_socket_counts_as_a_connection_until_it_closes() {
     let mut first = hold(&mut app, "ttl_ms=60000").await;
     assert_eq!(next(&mut first).await.expect("an event")["event"], "acquired");
     assert_eq!(app.app().deps.metrics.http.connections.get(), 1);
-    let url = format!("ws://{}/locks/b/hold?ttl_ms=60000", app.serve());
-    let mut second = Box::pin(tokio_tungstenite::connect_async(url));
-    // That nothing happens has no condition to wait for.
-    let early = tokio::time::timeout(Duration::from_millis(500), &mut second).await;
-    assert!(early.is_err(), "the second connection must wait");
+    let address = app.serve();
+    let url = format!("ws://{address}/locks/b/hold?ttl_ms=60000");
+    match tokio_tungstenite::connect_async(&url).await {
+        Err(Error::Http(response)) => assert_eq!(response.status(), 503),
+        other => panic!("{other:?}"),
+    }
+    for path in ["/health/live", "/metrics"] {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await.expect("sent");
+        // The connection is closed after its only request.
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.expect("a reply");
+        assert!(reply.starts_with("HTTP/1.1 200"), "{path}: {reply}");
+    }
     drop(first);
-    let (mut second, _) =
-        tokio::time::timeout(Duration::from_secs(15), second).await.expect("in time").expect("a socket");
-    assert_eq!(next(&mut second).await.expect("an event")["event"], "acquired");
-    second.close(None).await.expect("closed");
     let connections = app.app().deps.metrics.http.connections.clone();
     eventually("the connection is closed", async || connections.get() == 0).await;
+    let (mut second, _) = tokio_tungstenite::connect_async(&url).await.expect("a socket");
+    assert_eq!(next(&mut second).await.expect("an event")["event"], "acquired");
+    second.close(None).await.expect("closed");
+    eventually("the connection is closed", async || connections.get() == 0).await;
+}
+
+#[tokio::test]
+async fn one_credential_holds_at_most_half_of_the_sockets() {
+    let digest = api_key::hex(&api_key::digest(KEY.as_bytes()));
+    let config = format!(
+        "[http]\nmax_connections = 6\n[[auth.keys]]\nid = \"k\"\nsha256 = \"{digest}\"\nscopes = [\"locks:write\"]"
+    );
+    let mut app = TestApp::builder().system_clock().config(&config).spawn().await;
+    let (query, key) = ("ttl_ms=60000&wait_ms=30000", [("x-api-key", KEY)]);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(connect(&mut app, query, &key).await.expect("a socket"));
+    }
+    assert_eq!(connect(&mut app, query, &key).await.err(), Some(503));
+    held.pop();
+    while let Err(status) = connect(&mut app, query, &key).await {
+        assert_eq!(status, 503);
+    }
 }
 
 #[tokio::test]

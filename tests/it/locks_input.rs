@@ -115,8 +115,8 @@ async fn a_request_to_acquire_several_names_its_broken_rule() {
         expect_rule(&reply, "invalid-body", pointer, rule);
     }
     for (body, pointer, rule) in [
-        (json!({ "ttl_ms": LONG }), "/resources", "missing field"),
-        (json!({ "resources": ["a"] }), "/ttl_ms", "missing field"),
+        (json!({ "ttl_ms": LONG }), "/resources", "is missing"),
+        (json!({ "resources": ["a"] }), "/ttl_ms", "is missing"),
         (json!({ "resources": ["a"], "ttl_ms": 0 }), "/ttl_ms", "between 100 and 60000"),
         (json!({ "resources": ["a"], "ttl_ms": -1 }), "/ttl_ms", "out of range"),
         // With different limits, the stricter one applies.
@@ -165,7 +165,7 @@ async fn malformed_tokens_are_refused_without_a_call_to_redis() {
     let refused = app.send(Method::DELETE, "/locks/a", &twice, Body::empty()).await;
     expect_rule(&refused, "invalid-header", "/Lock-Token", "must not be repeated");
     for (body, pointer, rule) in [
-        (json!({ "ttl_ms": LONG }), "/token", "missing field"),
+        (json!({ "ttl_ms": LONG }), "/token", "is missing"),
         (json!({ "token": STRANGER }), "/ttl_ms", "is missing"),
         (json!({ "token": STRANGER, "ttl_ms": 0 }), "/ttl_ms", "between 100 and 60000"),
         (json!({ "token": STRANGER, "ttl_ms": LONG, "wait_ms": 1 }), "/wait_ms", "unknown field"),

@@ -198,6 +198,20 @@ async fn fencing_tokens_rise_whichever_majority_votes() {
 }
 
 #[tokio::test]
+async fn a_majority_grants_valid_tokens_after_a_clock_was_set_back() {
+    let nodes = nodes(3);
+    let app = app_on(&nodes).await;
+    let ahead = (app.clock().now() + 7_200_000) * 1_000;
+    for node in &nodes {
+        let _: String = node.command(&["SET", "lock:fence:{lock:a}", &ahead.to_string()]);
+    }
+    let first = acquire(&app).await;
+    assert!(first["fencing_token"].as_i64() < Some(ahead - 3_600_000_000), "{first}");
+    release(&app, &first).await;
+    assert!(acquire(&app).await["fencing_token"].as_u64() > first["fencing_token"].as_u64());
+}
+
+#[tokio::test]
 async fn a_waiter_at_another_replica_is_woken_when_a_majority_frees_the_lock() {
     let nodes = nodes(3);
     let one = app_on(&nodes).await;

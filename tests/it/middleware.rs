@@ -297,6 +297,8 @@ async fn a_body_that_arrives_too_slowly_is_the_clients_problem_and_changes_nothi
     for path in ["/raw", "/api/raw", "/orders"] {
         let problem = gate.send(Method::POST, path, &json, endless()).await.expect_problem(408, "request-timeout");
         assert_eq!(problem["outcome"], "not_applied", "{problem}");
+        let slow = gate.send(Method::POST, path, &json, endless()).await;
+        assert_eq!(slow.header("connection"), Some("close"), "the rest of the body is not read");
     }
     // This handler does not read the body, so nobody knows what it did.
     let problem = gate.send(Method::POST, "/wait", &json, endless()).await.expect_problem(504, "deadline-exceeded");

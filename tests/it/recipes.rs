@@ -162,7 +162,7 @@ fn matches(documented: &str, output: &str) -> bool {
 fn normalise(text: &str) -> String {
     let text: String = text.split_whitespace().collect();
     let token = Regex::new("[0-9a-f]{32}").expect("a pattern");
-    let fields = r#"("(?:fencing_token|expires_at|validity_ms|retry_after_ms|reset_ms)":|cache-ttl-ms:)\d+"#;
+    let fields = r#"("(?:fencing_token|expires_at|validity_ms|retry_after_ms|reset_ms|ttl_ms)":|cache-ttl-ms:)\d+"#;
     let varying = Regex::new(fields).expect("a pattern");
     varying.replace_all(&token.replace_all(&text, "#"), "$1#").into_owned()
 }

@@ -151,20 +151,30 @@ async fn an_idle_connection_is_closed_after_a_request() {
 }
 
 #[tokio::test]
-async fn clients_over_the_connection_limit_wait() {
-    let served = serve(hello(), "max_connections = 2");
+async fn clients_over_the_connection_limit_get_one_request_or_wait() {
+    let served = serve(hello().route("/busy", get(std::future::pending::<()>)), "max_connections = 2");
     let (mut one, mut two) = (connect(served.address).await, connect(served.address).await);
     for stream in [&mut one, &mut two] {
-        stream.write_all(REQUEST).await.expect("sent");
-        read_until(stream, "hello").await;
+        stream.write_all(b"GET /busy HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("sent");
     }
-    let mut three = connect(served.address).await;
-    three.write_all(REQUEST).await.expect("sent");
-    let early = tokio::time::timeout(Duration::from_millis(100), three.read_u8()).await;
-    early.expect_err("the third client was served despite the limit");
-    assert_eq!(served.connections.get(), 2);
-    drop(one);
-    read_until(&mut three, "hello").await;
+    eventually("both are accepted", async || served.connections.get() == 2).await;
+    // A few further connections are accepted, for requests that ask how the service is.
+    let mut further = connect(served.address).await;
+    let started = Instant::now();
+    further.write_all(REQUEST).await.expect("sent");
+    read_until(&mut further, "hello").await;
+    assert!(closed_after(&mut further, started).await < HEADER_TIMEOUT, "it was not closed after its request");
+    let mut waiting = Vec::new();
+    while served.connections.get() < 2 + 16 {
+        waiting.push(connect(served.address).await);
+        tokio::task::yield_now().await;
+    }
+    let mut last = connect(served.address).await;
+    last.write_all(REQUEST).await.expect("sent");
+    let early = tokio::time::timeout(Duration::from_millis(100), last.read_u8()).await;
+    early.expect_err("the last client was served despite the limit");
+    drop((one, waiting));
+    read_until(&mut last, "hello").await;
 }
 
 #[tokio::test]
@@ -294,7 +304,7 @@ async fn a_worker_serves_requests_before_it_takes_over_many_new_connections() {
         let (stream, _) = listener.accept().expect("a connection");
         stream.set_nonblocking(true).expect("a socket");
         let permit = Arc::clone(&permits).acquire_owned().await.expect("open");
-        sender.send((stream, permit)).expect("open");
+        sender.send((stream, permit, false)).expect("open");
         clients.push(client);
     }
     let router = Router::new().route("/", get(|| async { "response" }));

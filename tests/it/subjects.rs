@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::http::Method;
 use gridtokenx_redis::features::audit::api as audit;
 use gridtokenx_redis::features::subjects::api::{apply_tombstones, tombstones};
+use gridtokenx_redis::holdings::Owners;
 use serde_json::{Value, json};
 
 use crate::audit::KeyFile;
@@ -183,17 +184,61 @@ async fn a_restored_backup_does_not_bring_an_erased_person_back() {
             redis::cmd("RESTORE").arg(name).arg(0).arg(payload).arg("REPLACE").query(&mut connection).expect("ok");
     }
     assert!(hits(&other.redis()).len() > 15);
+    let owners = Owners::new(&other.app().deps.config, "").expect("valid");
     let forged = gridtokenx_redis::features::subjects::api::Tombstones {
         erased: [("00".repeat(32), 1)].into(),
         signed: beside.signed.clone(),
     };
-    apply_tombstones(other.state(), &ring, Some(&forged)).await.expect_err("not signed");
-    let erased = apply_tombstones(other.state(), &ring, Some(&beside)).await.expect("applied");
+    apply_tombstones(other.state(), &owners, &ring, Some(&forged)).await.expect_err("not signed");
+    let erased = apply_tombstones(other.state(), &owners, &ring, Some(&beside)).await.expect("applied");
     assert!(erased > 15, "{erased}");
     let left = hits(&other.redis());
     assert!(left.iter().all(|key| key.starts_with("orderbook")), "{left:?}");
     other.get("/cache/user:profile:person-0b5e-other").await.expect(200);
-    assert_eq!(apply_tombstones(other.state(), &ring, None).await.expect("applied"), 0, "nothing is left to erase");
+    assert_eq!(
+        apply_tombstones(other.state(), &owners, &ring, None).await.expect("applied"),
+        0,
+        "nothing is left to erase"
+    );
+}
+
+#[tokio::test]
+async fn data_below_configured_prefixes_are_exported_and_erased() {
+    let key = KeyFile::new();
+    let family = |prefix: &str| format!("[[timeseries.families]]\nprefix = \"{prefix}\"\nretention = \"30d\"\n");
+    let config = [
+        "[[json.collections]]\nprefix = \"kyc:\"\n".to_owned(),
+        family("wind:*"),
+        family("influx:*") + "tagged = true\n",
+        "[[cache.policies]]\nprefix = \"market:seen:\"\nplatform = true\n".to_owned(),
+        "[[ratelimit.limiters]]\nname = \"own\"\nkey = \"user_limit:{id}\"\n\
+         strategy = { kind = \"sliding_window\", limit = 5, window = \"1h\" }\n"
+            .to_owned(),
+    ];
+    let app = key.builder().config(&config.concat()).spawn().await;
+    app.put(&format!("/json/kyc:{PERSON}"), json!({ "name": "a" })).await.expect(201);
+    app.put("/json/kyc:1", json!({ "owner": PERSON })).await.expect(201);
+    app.put("/json/kyc:2", json!({ "owner": "another" })).await.expect(201);
+    let samples = json!({ "samples": [{ "value": 1 }] });
+    app.post(&format!("/timeseries/wind:{PERSON}/samples"), samples).await.expect(200);
+    let line = format!("power,user={PERSON} value=1");
+    app.send(Method::POST, "/api/v2/write", &[], line).await.expect(204);
+    app.post("/ratelimit/check", json!({ "limiter": "own", "key": PERSON })).await.expect(200);
+    let text = [("content-type", "text/plain")];
+    app.send(Method::PUT, "/cache/market:seen:1", &text, format!("seen by {PERSON}")).await.expect(201);
+    // Keys of another program stay.
+    let _: String = app.redis().command(&["SET", &format!("session:{PERSON}"), "1"]);
+    for name in ["kyc:", "wind:", "influx:", "user_limit:", "market:seen:"] {
+        assert!(hits(&app.redis()).iter().any(|key| key.starts_with(name)), "{name}: {:?}", hits(&app.redis()));
+    }
+    let export = app.post(&format!("/admin/subjects/{PERSON}/export"), json!({})).await.expect(200).text();
+    for key in [format!("kyc:{PERSON}"), format!("user_limit:{PERSON}"), "market:seen:1".to_owned()] {
+        assert!(export.contains(&format!("\"key\":\"{key}\"")), "{key}: {export}");
+    }
+    let id = erase(&app, json!({ "reason": "a request" })).await;
+    let done = completed(&app, &id).await;
+    assert_eq!(hits(&app.redis()), [format!("session:{PERSON}")], "{done}");
+    app.get("/json/kyc:2").await.expect(200);
 }
 
 #[tokio::test]

@@ -128,5 +128,9 @@ async fn a_full_server_rejects_writes_and_serves_reads_and_deletions() {
         let reply = app.delete(&format!("{METER}/samples?{window}")).await.expect(200).json();
         assert_eq!(reply["deleted"], deleted, "{window}");
     }
-    app.delete(METER).await.expect(204);
+    let token = [("fencing-token", "7")];
+    let empty = app.send(Method::DELETE, &format!("{METER}/samples?from=1&to=2"), &token, "").await;
+    assert_eq!(empty.expect(200).json()["deleted"], 0);
+    app.send(Method::DELETE, "/timeseries/none", &token, "").await.expect_problem(404, "series-not-found");
+    app.send(Method::DELETE, METER, &token, "").await.expect(204);
 }

@@ -44,18 +44,61 @@ async fn the_precisions_and_paths_of_both_versions_are_accepted() {
         ("/write?precision=m&u=user&p=password", "29453760"),
         ("/write?precision=h", "490896"),
         ("/write", "1767225600000999999"),
+        ("/api/v2/write?precision=&consistency=any&db=d", "1767225600000000000"),
+        ("/write?precision=%C2%B5", "1767225600000000"),
     ] {
         write(&app, address, format!("m f=1.5 {time}")).await.expect(204);
         assert_eq!(read(&app, "/timeseries/influx:m:f", "", 9).await, bits(&[(START, 1.5)]), "{address}");
         app.delete("/timeseries/influx:m:f").await.expect(204);
     }
-    for (address, parameter) in
-        [("/write?precision=min", "/precision"), ("/api/v2/write?db=d", "/db"), ("/ping?quiet=1", "/quiet")]
-    {
-        let method = if address.starts_with("/ping") { Method::GET } else { Method::POST };
-        app.send(method, address, &[], "m f=1").await.expect_violation(422, "invalid-query", parameter);
-    }
+    app.get("/ping?u=user&p=password&quiet=1").await.expect(204);
+    let wrong = write(&app, "/write?precision=min", "m f=1").await;
+    wrong.expect_violation(422, "invalid-query", "/precision");
     assert_eq!(app.get("/timeseries").await.expect(200).json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_text_may_contain_line_breaks_and_escaped_quotes() {
+    let app = TestApp::spawn().await;
+    let lines = "logs,host=a message=\"first\nfake,host=victim usage=99\n\\\"last\",power=12.5 1767225600000000000\nlogs,host=a power=13 1767225601000000000";
+    let reply = write(&app, "/api/v2/write", lines).await.expect(204);
+    assert_eq!(reply.header("samples-refused"), Some("1"));
+    let power = read(&app, "/timeseries/influx:logs:power,host=a", "", 9).await;
+    assert_eq!(power, bits(&[(START, 12.5), (START + 1_000, 13.0)]));
+    let keys = app.get("/timeseries").await.expect(200).json();
+    assert_eq!(keys["items"].as_array().expect("series").len(), 1, "{keys}");
+    // Without its end, a text takes the rest of the body.
+    let problem = write(&app, "/write", "m f=1,s=\"open\nm f=2").await.expect_problem(400, "lines-refused");
+    assert_eq!(problem["errors"].as_array().expect("errors").len(), 1, "{problem}");
+}
+
+#[tokio::test]
+async fn a_time_in_another_unit_than_the_precision_is_refused_by_that_name() {
+    let limits = "timeseries.max_ahead = \"1d\"\ntimeseries.allow_before_2000 = false";
+    let app = TestApp::builder().config(limits).spawn().await;
+    for (precision, time, part) in [
+        ("ns", "1767225600000", "the unit of the timestamps is ns"),
+        ("s", "1767225600000", "the unit of the timestamps is s"),
+        ("ms", "1767225600000000000", "the unit of the timestamps is ms"),
+        ("h", "99999999999999999999", "the unit of the timestamps is h"),
+    ] {
+        let reply = write(&app, &format!("/write?precision={precision}"), format!("m f=1 {time}\nm f=2")).await;
+        let problem = reply.expect_problem(400, "lines-refused");
+        let detail = problem["errors"][0]["detail"].as_str().expect("a detail");
+        assert!(detail.contains(part), "{precision}: {detail}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("1 samples are stored")), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_with_its_tags_in_another_order_is_no_second_series_of_these_labels() {
+    let app = TestApp::spawn().await;
+    let sample = json!({ "samples": [{ "value": 10 }] });
+    app.post("/timeseries/influx:m:v,b=1,a=2/samples", sample).await.expect(200);
+    write(&app, "/write", "m,b=1,a=2 v=32").await.expect(204);
+    let found = app.get("/timeseries?filter=__name__=m_v").await.expect(200).json();
+    let keys: Vec<_> = found["items"].as_array().expect("series").iter().map(|item| &item["key"]).collect();
+    assert_eq!(keys, ["influx:m:v,a=2,b=1"]);
 }
 
 #[tokio::test]

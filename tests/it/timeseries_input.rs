@@ -22,9 +22,11 @@ async fn a_request_without_a_valid_sample_stores_nothing() {
         // A float would be another number.
         (r#"{"samples":[{"value":9007199254740993}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{"value":-9007199254740993}]}"#, 422, "invalid-body", "/samples/0/value"),
+        (r#"{"samples":[{"value":18446744073709551617}]}"#, 422, "invalid-body", "/samples/0/value"),
+        (r#"{"samples":[{"value":1e999}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{}]}"#, 422, "invalid-body", "/samples/0/value"),
         (r#"{"samples":[{"value":1,"timestamp":-1}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
-        (r#"{"samples":[{"value":1,"timestamp":9007199254740992}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
+        (r#"{"samples":[{"value":1,"timestamp":9007199254740992}]}"#, 422, "samples-refused", "/samples/0"),
         (r#"{"samples":[{"value":1,"timestamp":9223372036854775808}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
         (r#"{"samples":[{"value":1,"timestamp":1.5}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
         (r#"{"samples":[{"value":1,"timestamp":null}]}"#, 422, "invalid-body", "/samples/0/timestamp"),
@@ -37,12 +39,7 @@ async fn a_request_without_a_valid_sample_stores_nothing() {
         let reply = app.send(Method::POST, &path, &[json], Body::from(body)).await;
         reply.expect_violation(status, code, pointer);
     }
-    for body in [
-        r#"{"samples":[{"value":NaN}]}"#,
-        r#"{"samples":[{"value":Infinity}]}"#,
-        r#"{"samples":[{"value":1e999}]}"#,
-        "{",
-    ] {
+    for body in [r#"{"samples":[{"value":NaN}]}"#, r#"{"samples":[{"value":Infinity}]}"#, "{"] {
         app.send(Method::POST, &path, &[json], Body::from(body)).await.expect_problem(400, "invalid-json");
     }
     let deep = format!("{{\"samples\":{}{}}}", "[".repeat(70), "]".repeat(70));
@@ -271,4 +268,54 @@ async fn unknown_methods_are_rejected() {
     app.get("/timeseries/samples").await.expect_problem(405, "method-not-allowed");
     app.put(&format!("{METER}/latest"), json!({})).await.expect_problem(405, "method-not-allowed");
     app.get(&format!("{METER}/median")).await.expect_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn an_integer_beyond_64_bits_is_refused_in_every_form_and_a_float_is_not() {
+    const ROUNDED: &str = "18446744073709551617";
+    let app = TestApp::spawn().await;
+    for number in [ROUNDED, "-9223372036854775809", "1000000000000000000000001", "9007199254740993"] {
+        for (path, media, body) in [
+            ("/timeseries/a/samples", "application/json", format!(r#"{{"samples":[{{"value":{number}}}]}}"#)),
+            (
+                "/timeseries/samples",
+                "application/json",
+                format!(r#"{{"samples":[{{"series":"a","value":{number}}}]}}"#),
+            ),
+            ("/timeseries/samples", "application/x-ndjson", format!(r#"{{"series":"a","value":{number}}}"#)),
+            ("/timeseries/samples", "text/csv", format!("series,value\na,{number}\n")),
+            (
+                "/energy/meters/m/readings",
+                "application/json",
+                format!(r#"{{"readings":[{{"energy_consumed":{number}}}]}}"#),
+            ),
+            ("/market/prices/x", "application/json", format!(r#"{{"prices":[{{"price":{number}}}]}}"#)),
+            ("/market/volume", "application/json", format!(r#"{{"samples":[{{"value":{number}}}]}}"#)),
+            ("/settlements/thbc", "application/json", format!(r#"{{"samples":[{{"value":{number}}}]}}"#)),
+        ] {
+            let reply = app.send(Method::POST, path, &[("content-type", media)], body).await.expect(422);
+            let expected = if number.starts_with('-') && path.starts_with("/energy") { "" } else { "would be rounded" };
+            assert!(reply.text().contains(expected), "{path} {media}: {}", reply.text());
+        }
+    }
+    stores_nothing(&app);
+    for exact in ["1e20", "18446744073709551616", "1e300"] {
+        let body = format!(r#"{{"samples":[{{"series":"a","value":{exact}}}]}}"#);
+        app.send(Method::POST, "/timeseries/samples", &[("content-type", "application/json")], body).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_label_has_one_value_and_a_name_is_a_string() {
+    let app = TestApp::spawn().await;
+    let put = async |body: &'static str| {
+        app.send(Method::PUT, "/timeseries/a", &[("content-type", "application/json")], body).await
+    };
+    let repeated = put(r#"{"labels":{"zone":"1","zone":"2"}}"#).await.expect_violation(422, "invalid-body", "/labels");
+    assert!(repeated["errors"][0]["detail"].as_str().is_some_and(|text| text.contains("repeated")), "{repeated}");
+    for body in [r#"{"duplicate_policy":5}"#, r#"{"duplicate_policy":null}"#, r#"{"duplicate_policy":[]}"#] {
+        put(body).await.expect_violation(422, "invalid-body", "/duplicate_policy");
+    }
+    put(r#"{"duplicate_policy":5"#).await.expect_problem(400, "invalid-json");
+    stores_nothing(&app);
 }

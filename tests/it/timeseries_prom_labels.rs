@@ -5,7 +5,7 @@ use std::fmt::Write;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Reply, START, TestApp};
+use crate::support::{ADMIN_KEY, Reply, START, TestApp, eventually};
 use crate::timeseries::LONG_DEADLINES;
 
 /// START in seconds.
@@ -136,6 +136,62 @@ async fn many_series_of_one_client_do_not_hide_the_labels_of_others() {
     let metrics = data("label/__name__/values", &[("limit", "1")]).await["data"].clone();
     assert_eq!(metrics, json!(["energy:consumption:MTR-001"]));
     ask(&app, "label/a%00b/values", &[]).await.expect(400);
+    // Only series that a selector matches count, however it selects them.
+    for (query, expected) in [
+        (r#"count({__name__=~"energy:.+"})"#, "1"),
+        (r#"count({meter=~"MTR.*"})"#, "1"),
+        (r#"count({kind!="",__name__!="flood_f"})"#, "1"),
+        (r#"count({host=~"h0000.",zone!=""})"#, "10"),
+        (r#"count({__name__="flood_f",host=~"h0000[01]"})"#, "2"),
+        (r#"count({zone!=""})"#, "6000"),
+        ("sum(flood_f)", "6000"),
+    ] {
+        assert_eq!(value(&app, query).await, expected, "{query}");
+    }
+    let all = ["count(flood_f)"; 5].join("+");
+    let failure = at_start(&app, &all).await.expect(422).json();
+    assert!(failure["error"].as_str().is_some_and(|text| text.contains("25000 series")), "{failure}");
+    let some = data("series", &[("match[]", "flood_f"), ("limit", "100")]).await;
+    assert_eq!(some["data"].as_array().map(Vec::len), Some(100));
+    assert_eq!(some["warnings"], json!(["results truncated due to limit"]));
+    let all = data("series", &[("match[]", "flood_f")]).await;
+    assert_eq!((all["data"].as_array().map(Vec::len), all.get("warnings")), (Some(6_000), None));
+    assert_eq!(data("labels", &[("match[]", r#"{zone=~".+"}"#)]).await["data"], json!(["__name__", "host", "zone"]));
+    let names = data("label/meter/values", &[("match[]", r#"{__name__=~"energy.*"}"#)]).await;
+    assert_eq!((&names["data"], names.get("warnings")), (&json!(["MTR-001"]), None));
+}
+
+#[tokio::test]
+async fn clients_of_systems_that_resemble_prometheus_are_served() {
+    let app = TestApp::builder().admin_key().spawn().await;
+    let get = async |path: &str| app.send(Method::GET, path, &[("x-api-key", ADMIN_KEY)], "").await;
+    let head = [("x-api-key", ADMIN_KEY), ("content-type", "application/json")];
+    let labels = json!({ "labels": { "host.name": "w1", "a_b-c": "x" } });
+    app.send(Method::PUT, "/timeseries/one", &head, labels.to_string()).await.expect(201);
+    for (name, expected) in
+        [("host.name", "w1"), ("U__host_2e_name", "w1"), ("U__a__b_2d_c", "x"), ("U__a__b_2D_c", "x")]
+    {
+        let values = get(&format!("/prom/api/v1/label/{name}/values?dedup=true")).await.expect(200).json();
+        assert_eq!(values["data"], json!([expected]), "{name}");
+    }
+    // Parameters of Thanos.
+    let sum = get("/prom/api/v1/query?query=1%2B1&dedup=true&partial_response=true").await.expect(200).json();
+    assert_eq!(sum["data"]["result"][1], "2");
+    let metadata = get("/prom/api/v1/metadata?limit=1").await.expect(200).json();
+    assert_eq!(metadata, json!({ "status": "success", "data": {} }));
+    for (path, text) in
+        [("/prom/-/healthy", "Prometheus Server is Healthy.\n"), ("/prom/-/ready", "Prometheus Server is Ready.\n")]
+    {
+        assert_eq!(app.get(path).await.expect(200).text(), text);
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_redis_is_not_ready_for_prometheus_clients() {
+    let app = TestApp::builder().behind_proxy().spawn().await;
+    app.proxy().cut();
+    eventually("queries cannot be answered", async || app.get("/prom/-/ready").await.is(503)).await;
+    app.get("/prom/-/healthy").await.expect(200);
 }
 
 #[tokio::test]

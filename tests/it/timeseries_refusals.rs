@@ -53,6 +53,42 @@ async fn a_load_that_stores_nothing_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_load_without_samples_is_an_error() {
+    let app = TestApp::spawn().await;
+    for (media_type, body) in [
+        ("application/json", "{\"samples\":[]}"),
+        ("text/csv", "series,timestamp,value\n"),
+        ("application/x-ndjson", ""),
+        ("application/x-ndjson", "\n\n"),
+        ("text/plain", "# a comment\n"),
+    ] {
+        let reply = app.send(Method::POST, "/timeseries/samples", &[("content-type", media_type)], body).await;
+        reply.expect_violation(422, "invalid-body", "");
+    }
+}
+
+#[tokio::test]
+async fn samples_without_a_timestamp_do_not_replace_each_other() {
+    let app = TestApp::spawn().await;
+    let body = json!({ "samples": [{ "value": 1 }, { "value": 2 }, { "timestamp": START + 5, "value": 3 }] });
+    let answer = app.post("/timeseries/a/samples", body).await.expect(200).json();
+    assert_eq!((&answer["stored"], &answer["refused"][0]["index"]), (&json!(2), &json!(1)), "{answer}");
+    assert!(answer["refused"][0]["detail"].as_str().is_some_and(|text| text.contains("timestamps")), "{answer}");
+    assert_eq!(read(&app, "/timeseries/a", "", 9).await, bits(&[(START, 1.0), (START + 5, 3.0)]));
+
+    let samples = [("b", 1), ("c", 2), ("b", 3)].map(|(series, value)| json!({ "series": series, "value": value }));
+    let answer = app.post("/timeseries/samples", json!({ "samples": samples })).await.expect(200).json();
+    assert_eq!((&answer["stored"], &answer["refused"][0]["line"]), (&json!(2), &json!(3)), "{answer}");
+    let prices = json!({ "prices": [{ "price": 1, "volume": 2 }, { "price": 1, "volume": 3 }] });
+    let answer = app.post("/market/prices/GRID", prices).await.expect(200).json();
+    assert_eq!((&answer["stored"], &answer["refused_total"]), (&json!(2), &json!(2)), "{answer}");
+    assert_eq!(read(&app, "/timeseries/market:volume:GRID", "", 9).await, bits(&[(START, 2.0)]));
+    let readings = json!({ "readings": [{ "energy_generated": 1 }, { "energy_consumed": 2 }] });
+    let reply = app.post("/energy/meters/m/readings", readings).await.expect(200);
+    assert_eq!(reply.header("samples-refused"), None, "they are of different series");
+}
+
+#[tokio::test]
 async fn every_route_that_writes_samples_reports_refusals() {
     type Body<'a> = &'a dyn Fn(f64) -> Value;
 

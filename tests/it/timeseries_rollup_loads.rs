@@ -1,5 +1,7 @@
 //! Loads that are longer than the retention: rollups are filled before their samples expire.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use serde_json::{Value, json};
 
@@ -10,7 +12,7 @@ use crate::timeseries_rollups::{HOUR, add, filled, range, sum};
 const DAY: i64 = 24 * HOUR;
 
 /// Loads samples of series `a` as one CSV.
-async fn load(app: &TestApp, samples: impl Iterator<Item = (i64, f64)>) -> Reply {
+pub async fn load(app: &TestApp, samples: impl Iterator<Item = (i64, f64)>) -> Reply {
     let line = |(time, value): (i64, f64)| format!("a,{time},{value}\n");
     let csv = format!("series,timestamp,value\n{}", samples.map(line).collect::<String>());
     app.send(Method::POST, "/timeseries/samples", &[("content-type", "text/csv")], csv).await
@@ -58,11 +60,58 @@ async fn a_batch_that_is_longer_than_the_retention_fills_a_permanent_rollup() {
     assert_eq!(load(&app, readings()).await.expect(200).json()["accepted"], 730);
     filled(&app, "/timeseries/a").await;
     assert!((sum(&range(&app, "/timeseries/a", "agg=sum&bucket=1w").await) - 730.0).abs() < 1e-9);
-    // Retention has hidden these samples, and the rollup is filled: they are too old now.
-    load(&app, readings().take(365)).await.expect_problem(422, "samples-refused");
+    // Retention hides these samples, but none was trimmed, so they still belong to their buckets.
+    assert_eq!(load(&app, readings().take(365)).await.expect(200).json()["stored"], 0);
+    load(&app, [(START - 400 * DAY + 1, 1.0)].into_iter()).await.expect(200);
     filled(&app, "/timeseries/a").await;
-    assert!((sum(&range(&app, "/timeseries/a", "agg=sum&bucket=1w").await) - 730.0).abs() < 1e-9);
+    assert!((sum(&range(&app, "/timeseries/a", "agg=sum&bucket=1w").await) - 731.0).abs() < 1e-9);
     assert_eq!(range(&app, "/timeseries/a", "").await.as_array().map(Vec::len), Some(91));
+}
+
+#[tokio::test]
+async fn the_order_of_a_load_does_not_matter() {
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
+    let start = START - 730 * DAY;
+    let reading = |n: i64| (start + n * HOUR / 4, 0.25);
+    let all = 730 * 96;
+    let expected: Vec<Value> = (0..730).map(|day| json!({ "timestamp": start + day * DAY, "value": 24.0 })).collect();
+    // Newest first, and a permutation: the factor has no divisor in common with the number of readings.
+    for step in [all - 1, 7_919 * 13] {
+        app.put("/timeseries/a", json!({ "retention_ms": 90 * DAY })).await.expect(201);
+        add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 })).await.expect(201);
+        let answer = load(&app, (0..all).map(|n| reading(n * step % all))).await.expect(200).json();
+        assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(all), &json!(0)), "{step}");
+        filled(&app, "/timeseries/a").await;
+        assert_eq!(range(&app, "/timeseries/a", "agg=sum&bucket=1d").await, json!(expected), "{step}");
+        app.delete("/timeseries/a").await.expect(204);
+    }
+    // Month by month, newest first, with time for the filling in between.
+    app.put("/timeseries/a", json!({ "retention_ms": 90 * DAY })).await.expect(201);
+    add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 })).await.expect(201);
+    for month in (0..73).rev() {
+        let readings = (month * 960..(month + 1) * 960).map(reading);
+        assert_eq!(load(&app, readings).await.expect(200).json()["accepted"], 960, "{month}");
+        filled(&app, "/timeseries/a").await;
+        app.clock().advance(Duration::from_secs(5));
+    }
+    assert_eq!(range(&app, "/timeseries/a", "agg=sum&bucket=1d").await, json!(expected));
+}
+
+#[tokio::test]
+async fn a_load_without_end_does_not_keep_its_samples() {
+    let app = TestApp::spawn().await;
+    app.put("/timeseries/a", json!({ "retention_ms": 10 * DAY })).await.expect(201);
+    add(&app, "/timeseries/a", json!({ "bucket": "1d", "agg": "sum", "retention_ms": 0 })).await.expect(201);
+    let (start, mut most) = (START - 600 * DAY, 0);
+    for day in 0..400 {
+        load(&app, (0..96).map(|n| (start + day * DAY + n * HOUR / 4, 0.25))).await.expect(200);
+        filled(&app, "/timeseries/a").await;
+        app.clock().advance(Duration::from_secs(30));
+        most = most.max(app.redis().command::<i64>(&["ZCARD", "ts:chunks:{ts:a}"]));
+    }
+    assert!((2..20).contains(&most), "chunks: {most}");
+    let expected: Vec<Value> = (0..400).map(|day| json!({ "timestamp": start + day * DAY, "value": 24.0 })).collect();
+    assert_eq!(range(&app, "/timeseries/a", "agg=sum&bucket=1d").await, json!(expected));
 }
 
 #[tokio::test]

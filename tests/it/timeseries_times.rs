@@ -64,7 +64,7 @@ async fn samples_that_are_refused_for_their_time_create_and_change_nothing() {
         app.get(METER).await.expect_problem(404, "series-not-found");
     }
     let seconds = app.send(Method::POST, "/write?precision=ms", &[], "m f=1 1767225600").await;
-    assert!(seconds.expect_problem(400, "lines-refused").to_string().contains("not seconds"));
+    assert!(seconds.expect_problem(400, "lines-refused").to_string().contains("the timestamps is ms"));
     history(&app).await;
     app.patch("/timeseries/a", json!({ "duplicate_policy": "block" })).await.expect(200);
     packed(&app, "ts:a").await;
@@ -110,6 +110,64 @@ async fn seconds_create_no_series_of_an_unknown_name() {
     let config = "timeseries.families = [{ prefix = \"*\", retention = \"0s\", allow_before_2000 = true }]";
     let archive = TestApp::builder().config(config).spawn().await;
     write(&archive, "/timeseries/unknown", vec![sample(START / 1_000, 1.0)]).await;
+}
+
+#[tokio::test]
+async fn seconds_are_refused_in_a_series_that_its_first_sample_created() {
+    let keeps_all = format!("{LIMITS}\ntimeseries.families = [{{ prefix = \"*\", retention = \"0s\" }}]");
+    let samples = || vec![sample(START / 1_000, 1.0), sample(START + 1, 2.0)];
+    for (config, accepted) in [(LIMITS, 1), (&keeps_all, 2)] {
+        let app = TestApp::builder().config(config).spawn().await;
+        write(&app, "/timeseries/a", vec![sample(START, 1.0)]).await;
+        let body = json!({ "samples": [sample(START / 1_000, 1.0)] });
+        let problem =
+            app.post("/timeseries/a/samples", body).await.expect_violation(422, "samples-refused", "/samples/0");
+        assert!(problem["errors"][0]["detail"].as_str().is_some_and(|text| text.contains("not seconds")), "{problem}");
+        let answer = write(&app, "/timeseries/a", samples()).await;
+        assert_eq!((&answer["accepted"], &answer["refused"][0]["code"]), (&json!(1), &json!("wrong-time-unit")));
+        let metrics = app.get("/metrics").await.text();
+        assert!(metrics.contains("timeseries_implausible_samples_total{reason=\"wrong_unit\"} 2"), "{metrics}");
+        // A client that defines it knows its times; only the retention is a limit then.
+        let retention = app.get("/timeseries/a").await.expect(200).json()["retention_ms"].clone();
+        app.put("/timeseries/a", json!({ "retention_ms": retention })).await.expect(200);
+        assert_eq!(write(&app, "/timeseries/a", samples()).await["accepted"], accepted);
+    }
+}
+
+#[tokio::test]
+async fn nanoseconds_are_refused_one_by_one() {
+    let app = TestApp::builder().config(LIMITS).spawn().await;
+    let nanoseconds = START * 1_000_000;
+    let body = json!({ "samples": [sample(nanoseconds, 1.0), sample(START, 1.0)] });
+    let answer = app.post("/timeseries/a/samples", body).await.expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["refused"][0]["code"]), (&json!(1), &json!("sample-too-new")), "{answer}");
+    assert!(answer["refused"][0]["detail"].as_str().is_some_and(|detail| detail.contains("nanoseconds")), "{answer}");
+    let many = (0..1_500).map(|n| nanoseconds + n);
+    let lines: Vec<_> = many.chain((0..10).map(|n| START + n)).map(|time| format!("b,{time},1")).collect();
+    let answer = load(&app, format!("series,timestamp,value\n{}", lines.join("\n"))).await.expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["refused_total"]), (&json!(10), &json!(1_500)));
+    let line = json!({ "series": "c", "timestamp": nanoseconds, "value": 1 }).to_string();
+    let headers = [("content-type", "application/x-ndjson")];
+    let reply = app.send(Method::POST, "/timeseries/samples", &headers, line).await;
+    assert!(reply.expect_problem(422, "samples-refused").to_string().contains("sample-too-new"));
+    let metrics = app.get("/metrics").await.text();
+    assert!(metrics.contains("timeseries_implausible_samples_total{reason=\"too_new\"} 1502"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_change_of_retention_does_not_expire_a_forecast() {
+    let config = "timeseries.families = [{ prefix = \"forecast:*\", retention = \"2d\", max_ahead = \"400d\" }]";
+    let app = TestApp::builder().config(config).spawn().await;
+    let series = "/timeseries/forecast:a";
+    write(&app, series, (0..300).map(|day| sample(START + day * DAY, 1.0)).collect()).await;
+    let left = || app.redis().command::<i64>(&["PTTL", "forecast:a"]);
+    app.patch(series, json!({ "retention_ms": 3 * DAY })).await.expect(200);
+    assert!(left() > 302 * DAY, "{}", left());
+    let rollup = json!({ "bucket": "1d", "agg": "sum", "retention_ms": 400 * DAY });
+    app.post(&format!("{series}/rollups"), rollup).await.expect(201);
+    assert!(left() > 699 * DAY, "{}", left());
+    app.patch(series, json!({ "retention_ms": 0 })).await.expect(200);
+    assert_eq!(left(), -1);
 }
 
 #[tokio::test]

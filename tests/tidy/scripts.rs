@@ -10,7 +10,7 @@ const OF_THE_REDIS_LAYER: &[&str] =
     &["redis/fence.lua", "redis/probe.lua", "redis/reset_fence.lua", "redis/take_turn.lua"];
 
 /// Texts with which scripts of a feature begin.
-const BEGINNINGS: &[&str] = &["orderbook/book.lua", "streams/group.lua"];
+const BEGINNINGS: &[&str] = &["locks/fence.lua", "orderbook/book.lua", "streams/group.lua"];
 
 #[test]
 fn every_script_belongs_to_a_feature_and_has_its_folder() {

@@ -7,13 +7,10 @@ use super::coverage::GapReason;
 use super::files::calendar::{DAY, day_of};
 use super::files::manifest::{MinuteLine, counting};
 use super::files::{FileError, Files};
-use super::model::Order;
+use super::model::{MAX_PAGE_LEVELS, Order};
 use super::originals::Originals;
 use crate::clock::UnixMillis;
 use crate::tape::{Base, Minute, Symbol, WindowMinute};
-
-/// The most price levels of a page, so that its size is bounded.
-pub(super) const MAX_PAGE_LEVELS: usize = 50_000;
 
 /// What a page is made of.
 #[derive(Debug)]

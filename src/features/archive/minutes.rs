@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::coverage::{Coverage, Gap, GapReason, SourceState, Sources};
 use super::error::ArchiveError;
-use super::merge::{self, MAX_PAGE_LEVELS, Merged, MergedPage, Request};
+use super::merge::{self, Merged, MergedPage, Request};
+use super::model::MAX_PAGE_LEVELS;
 use super::model::Order;
 use super::service::{ArchiveService, Hot};
 use super::window::WindowState;
@@ -51,18 +52,18 @@ impl ArchiveService {
         hot: &Hot,
     ) -> Result<MinutePage, ArchiveError> {
         let now = self.clock.now();
-        let (found, state) = self.hot(symbol, range, order, limit + 1, hot, now).await?;
+        let (found, cut, state) = self.hot(symbol, range, order, limit + 1, hot, now).await?;
         let Some(directory) = &self.directory else {
             return Ok(page_of(hot_only(found, limit), Vec::new(), None, order, now));
         };
         let is_other = state.store.as_deref().is_some_and(|store| directory.store().is_some_and(|own| own != store));
-        let request = Request {
-            symbol: symbol.clone(),
-            range: range.clone(),
-            order,
-            limit,
-            hot: found.iter().cloned().collect(),
+        let known = match (cut, order) {
+            (None, _) => range.clone(),
+            (Some(last), Order::Asc) => range.start..last + 1,
+            (Some(last), Order::Desc) => last..range.end,
         };
+        let request =
+            Request { symbol: symbol.clone(), range: known, order, limit, hot: found.iter().cloned().collect() };
         let originals = Arc::clone(&self.originals);
         let merged = directory.run(move |files| merge::page(files, &originals, &request)).await;
         let mut sources = Sources { hot: SourceState::of(matches!(hot, Hot::Current)), cold: SourceState::Available };
@@ -75,7 +76,9 @@ impl ArchiveService {
             }
         };
         let merged = match merged {
-            Ok(merged) => {
+            Ok(mut merged) => {
+                let behind = cut.map(|last| if order == Order::Asc { last + MINUTE } else { last - MINUTE });
+                merged.next = merged.next.or(behind);
                 if is_other {
                     sources.cold = SourceState::Unavailable;
                     absent(GapReason::OtherStore);
@@ -95,7 +98,7 @@ impl ArchiveService {
         Ok(page_of(merged, gaps, Some(sources), order, now))
     }
 
-    /// What Redis has of a page.
+    /// What Redis has of a page, and the minute where it ends if there are too many levels.
     async fn hot(
         &self,
         symbol: &Symbol,
@@ -104,22 +107,22 @@ impl ArchiveService {
         count: usize,
         hot: &Hot,
         now: UnixMillis,
-    ) -> Result<(Vec<(UnixMillis, WindowMinute)>, WindowState), ArchiveError> {
+    ) -> Result<(Vec<(UnixMillis, WindowMinute)>, Option<UnixMillis>, WindowState), ArchiveError> {
         if let Hot::Away(reason) = hot {
             let kept_from = now.saturating_sub_unsigned(self.config.window.as_millis());
             // Files have nothing of it that Redis does not have.
             if range.start >= kept_from {
                 return Err(reason.clone().into());
             }
-            return Ok((Vec::new(), WindowState::default()));
+            return Ok((Vec::new(), None, WindowState::default()));
         }
-        let found = self.window.read(symbol, range, order, count).await?;
+        let (found, cut) = self.window.read(symbol, range, order, count).await?;
         let state = if self.directory.is_some() {
             self.window.state(&self.window.keys(symbol)).await?
         } else {
             WindowState::default()
         };
-        Ok((found, state))
+        Ok((found, cut, state))
     }
 }
 

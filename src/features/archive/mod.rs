@@ -62,7 +62,7 @@ use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::config::archive::ArchiveConfig;
 use crate::deps::Deps;
-use crate::http::access::Access;
+use crate::http::access::{Access, Repetition};
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use service::ArchiveService;
@@ -83,11 +83,11 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/trades/archive/status", READ).problems(&[CALLER, REDIS_READ, error::FILES]),
         Access::scoped("GET", "/trades/archive/files", READ).problems(&[CALLER, error::FILES]),
         Access::scoped("GET", "/trades/archive/gaps", READ).heavy().problems(&[CALLER, REDIS_READ, error::GAPS]),
-        Access::scoped("POST", "/trades/archive/verify", ADMIN).waiting().heavy().problems(&[
-            CALLER,
-            JSON_BODY,
-            error::VERIFY,
-        ]),
+        Access::scoped("POST", "/trades/archive/verify", ADMIN)
+            .waiting()
+            .heavy()
+            .repeated_by(Repetition::Ignore)
+            .problems(&[CALLER, JSON_BODY, error::VERIFY]),
         Access::scoped("POST", "/trades/archive/run", ADMIN).waiting().heavy().problems(&[
             CALLER,
             JSON_BODY,

@@ -9,6 +9,9 @@ use crate::config::value::Span;
 use crate::http::times::QueryTime;
 use crate::tape::{Candle, Decimal, Level, Levels, Side, Sum, Symbol, Trade};
 
+/// The most price levels of a page, so that its size is bounded.
+pub(super) const MAX_PAGE_LEVELS: usize = 50_000;
+
 /// The order of minutes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

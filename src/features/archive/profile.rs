@@ -12,6 +12,9 @@ use crate::tape::{Decimal, Level, Levels, MAX_LEVELS, Sum, Symbol};
 /// The most minutes that are in memory at a time.
 const PAGE: usize = 500;
 
+/// After merging so many minutes, which takes about a millisecond, other requests have a turn.
+const MERGES: usize = 4;
+
 /// The most price levels of a bucket of a footprint.
 const MAX_BUCKET_LEVELS: usize = 250;
 
@@ -53,7 +56,10 @@ impl ArchiveService {
                 (None, next) => coverage = next,
                 (Some(_), None) => {}
             }
-            for found in &page.items {
+            for (number, found) in page.items.iter().enumerate() {
+                if number % MERGES == 0 {
+                    tokio::task::yield_now().await;
+                }
                 let start = begin(found.minute);
                 if buckets.last().is_none_or(|(last, _)| *last != start) {
                     let mut empty = Levels::default();

@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::model::MAX_PAGE_LEVELS;
 use super::model::Order;
 use crate::clock::UnixMillis;
 use crate::redis::{Effect, Key, Redis, RedisFault};
 use crate::tape::{Generation, Symbol, WindowKeys, WindowMinute};
+
+/// How many minutes are read at a time: decoding them takes a few milliseconds if they have many levels.
+const PART: usize = 16;
 
 /// What Redis knows about a window as a whole.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +34,8 @@ impl WindowReader {
         WindowKeys::new(self.redis.keys(), symbol.as_str())
     }
 
-    /// The first `count` minutes that begin within a range, in the requested order.
+    /// The first `count` minutes that begin within a range, in the requested order, and where they end if they have too many
+    /// levels: at the last minute that was looked at.
     ///
     /// # Errors
     /// [`RedisFault`].
@@ -40,7 +45,7 @@ impl WindowReader {
         range: &Range<UnixMillis>,
         order: Order,
         count: usize,
-    ) -> Result<Vec<(UnixMillis, WindowMinute)>, RedisFault> {
+    ) -> Result<(Vec<(UnixMillis, WindowMinute)>, Option<UnixMillis>), RedisFault> {
         let keys = self.keys(symbol);
         let end = format!("({}", range.end);
         let mut find = redis::cmd(if order == Order::Asc { "ZRANGEBYSCORE" } else { "ZREVRANGEBYSCORE" });
@@ -51,8 +56,19 @@ impl WindowReader {
         };
         find.arg("LIMIT").arg(0).arg(count);
         let minutes: Vec<UnixMillis> = self.redis.query(&find, Effect::Read).await?;
-        // A minute that was removed in between is in its file by now.
-        self.read_minutes(&keys, &minutes).await
+        let (mut found, mut levels, mut last) = (Vec::new(), 0, None);
+        for part in minutes.chunks(PART) {
+            if levels > MAX_PAGE_LEVELS {
+                return Ok((found, last));
+            }
+            // A minute that was removed in between is in its file by now.
+            let read = self.read_minutes(&keys, part).await?;
+            levels += read.iter().map(|(_, minute)| minute.trades.levels.by_price.len()).sum::<usize>();
+            found.extend(read);
+            last = part.last().copied();
+            tokio::task::yield_now().await;
+        }
+        Ok((found, None))
     }
 
     /// These minutes, except those that are not in the window.

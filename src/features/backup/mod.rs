@@ -54,7 +54,7 @@ use std::sync::Arc;
 
 use super::feature::{Feature, StartError};
 use crate::deps::Deps;
-use crate::http::access::{Access, Audit};
+use crate::http::access::{Access, Audit, Repetition};
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_WRITE};
@@ -73,6 +73,7 @@ pub static FEATURE: Feature = Feature {
             .audited(Audit::Counted)
             .streaming()
             .heavy()
+            .repeated_by(Repetition::Ignore)
             .problems(&[CALLER, error::ONE]),
         Access::scoped("POST", "/admin/backups/{id}/drill", ADMIN).problems(&[CALLER, REDIS_WRITE, error::WITH_KEY]),
         Access::scoped("POST", "/admin/backups/{id}/restore", ADMIN).problems(&[

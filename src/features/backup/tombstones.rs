@@ -12,6 +12,7 @@ use crate::config::value::Span;
 use crate::config::{Config, Section};
 use crate::features::audit::api::KeyRing;
 use crate::features::subjects::api::{Tombstones, apply_tombstones, count_tombstones, tombstones};
+use crate::holdings::Owners;
 use crate::redis::Redis;
 
 /// How long a tombstone is kept.
@@ -100,6 +101,7 @@ fn read(path: &Path) -> Result<Option<Tombstones>, BackupError> {
 /// Erases restored persons again.
 #[derive(Clone)]
 pub(super) struct ErasedAgain {
+    owners: Owners,
     ring: Option<KeyRing>,
     kept: Option<Tombstones>,
 }
@@ -123,7 +125,7 @@ impl ErasedAgain {
             }
             (_, None) => {}
         }
-        Ok(Self { ring, kept })
+        Ok(Self { owners: Owners::new(config, "")?, ring, kept })
     }
 
     /// Returns how many keys and members were erased.
@@ -132,7 +134,7 @@ impl ErasedAgain {
     /// [`BackupError::Tombstones`]; then the restored data must not be served.
     pub(super) async fn apply(&self, redis: &Redis) -> Result<u64, BackupError> {
         let Some(ring) = &self.ring else { return Ok(0) };
-        let erased = apply_tombstones(redis, ring, self.kept.as_ref()).await;
+        let erased = apply_tombstones(redis, &self.owners, ring, self.kept.as_ref()).await;
         erased.map_err(|error| BackupError::Tombstones(error.to_string()))
     }
 }

@@ -99,7 +99,7 @@ pub static FEATURE: Feature = Feature {
             RETRIED,
             &[&NOT_A_NUMBER],
         ]),
-        Access::scoped("POST", "/cache/batch", WRITE).heavy().fenced_by_item().problems(&[
+        Access::scoped("POST", "/cache/batch", WRITE).reading(READ).heavy().fenced_by_item().problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,

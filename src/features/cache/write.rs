@@ -19,7 +19,7 @@ use super::stored_value::{ContentType, StoredValue};
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::idempotent_operation::OperationId;
 use crate::http::problem::Location;
-use crate::redis::{Batch, Effect, FaultKind, FencingToken, Key, Outcome, RedisFault, ScriptCall};
+use crate::redis::{Batch, Effect, FencingToken, Key, RedisFault, ScriptCall};
 
 /// How often a compare-and-swap is tried; each failure means that another write succeeded.
 const ATTEMPTS: u32 = 8;
@@ -240,15 +240,11 @@ impl CacheService {
         Ok(changed)
     }
 
-    /// Checks the client's token before the value is read.
+    /// Checks the client's token before the value is read. A full Redis does not store it: a deletion can still be made, and
+    /// stores it; every other change is rejected.
     async fn pass(&self, entry: &EntryKeys) -> Result<(), RedisFault> {
         match &entry.fence {
-            Some(fence) => match self.redis.pass(&entry.value, fence).await {
-                // Only storing the token failed, so it is valid. A deletion can still be made, and stores it; every other
-                // change is rejected for the same reason.
-                Err(fault) if fault.kind == FaultKind::OutOfMemory => Ok(()),
-                passed => passed,
-            },
+            Some(fence) => self.redis.pass(&entry.value, fence).await,
             None => Ok(()),
         }
     }
@@ -270,7 +266,6 @@ impl CacheService {
 }
 
 /// The value was stored, but adding it to the index failed.
-pub(super) fn not_indexed(mut fault: RedisFault) -> CacheError {
-    fault.outcome = Outcome::Applied;
-    CacheError::Redis(fault)
+pub(super) fn not_indexed(fault: RedisFault) -> CacheError {
+    CacheError::Redis(fault.applied())
 }

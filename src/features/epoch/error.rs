@@ -18,6 +18,8 @@ pub(super) static READ: &[&ProblemKind] = &[&EPOCH_NOT_FOUND, &INVALID_QUERY, &W
 /// The problems of a change, in addition to those of every write with a JSON body.
 pub(super) static CHANGE: &[&ProblemKind] =
     &[&EPOCH_CONFLICT, &PRECONDITION_FAILED, &INVALID_BODY, &INVALID_HEADER, &INVALID_QUERY, &WRONG_TYPE];
+/// The problems of resetting the fence, in addition to those of every write.
+pub(super) static FENCE: &[&ProblemKind] = &[&EPOCH_CONFLICT, &WRONG_TYPE];
 /// The problems of the list, in addition to those of every read.
 pub(super) static LIST: &[&ProblemKind] = &[&INVALID_QUERY, &WRONG_TYPE];
 

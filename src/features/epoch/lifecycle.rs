@@ -9,6 +9,9 @@ use crate::tape::{Decimal, Symbol};
 /// The shortest and the longest epoch, milliseconds.
 pub(super) const LENGTHS: std::ops::RangeInclusive<i64> = 1_000..=86_400_000;
 
+/// How far ahead of the clock an epoch may begin, milliseconds. A later time is usually in another unit.
+const MAX_AHEAD: i64 = 7 * 86_400_000;
+
 /// The largest number that every client can represent: 2^53 - 1.
 const MAX_NUMBER: u64 = (1 << 53) - 1;
 
@@ -135,6 +138,12 @@ fn unique_uuid() -> String {
     format!("{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }
 
+/// The record without the token of its last change; `None` if it has none.
+pub(super) fn without_token(current: Option<&Epoch>) -> Option<Epoch> {
+    let current = current.filter(|current| current.fence.is_some())?;
+    Some(Epoch { version: current.version + 1, fence: None, ..current.clone() })
+}
+
 fn changed(epoch: Epoch, fence: Option<u64>) -> Epoch {
     Epoch { version: epoch.version + 1, fence: fence.or(epoch.fence), ..epoch }
 }
@@ -230,6 +239,10 @@ fn create(known: Known<'_>, change: &EpochChange, fence: Option<u64>) -> Result<
 fn check_period(start: UnixMillis, end: UnixMillis, now: UnixMillis) -> Result<(), EpochError> {
     if !(0..=MAX_TIMESTAMP).contains(&start) {
         return Err(invalid("start", format!("must be between 0 and {MAX_TIMESTAMP}, got {start}")));
+    }
+    if start > now.saturating_add(MAX_AHEAD) {
+        let rule = format!("must be Unix milliseconds, at most 7 days ahead of the clock, got {start}");
+        return Err(invalid("start", rule));
     }
     if !LENGTHS.contains(&end.saturating_sub(start)) {
         return Err(invalid(

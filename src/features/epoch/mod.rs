@@ -26,7 +26,8 @@ use std::sync::Arc;
 
 use super::feature::{Feature, StartError};
 use crate::deps::Deps;
-use crate::http::access::Access;
+use crate::http::access::{Access, Repetition};
+use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use service::EpochService;
@@ -34,30 +35,30 @@ use service::EpochService;
 const READ: &str = "market:read";
 const WRITE: &str = "orders:match";
 
-pub static FEATURE: Feature = Feature {
-    name: "epoch",
-    mount,
-    access: &[
-        Access::scoped("POST", "/market/epoch/advance", WRITE).fenced().problems(&[
-            CALLER,
-            JSON_BODY,
-            REDIS_WRITE,
-            error::CHANGE,
-        ]),
-        Access::scoped("GET", "/market/epoch", READ).problems(&[CALLER, REDIS_READ, error::READ]),
-        Access::scoped("PUT", "/market/epoch", WRITE).fenced().problems(&[
-            CALLER,
-            JSON_BODY,
-            REDIS_WRITE,
-            error::READ,
-            error::CHANGE,
-        ]),
-        Access::scoped("GET", "/market/epochs", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
-    ],
-    problems: error::PROBLEMS,
-    scripts: scripts::SCRIPTS,
-    section: None,
-};
+pub static FEATURE: Feature =
+    Feature {
+        name: "epoch",
+        mount,
+        access: &[
+            Access::scoped("POST", "/market/epoch/advance", WRITE)
+                .repeated_by(Repetition::Refresh)
+                .fenced()
+                .problems(&[CALLER, JSON_BODY, REDIS_WRITE, error::CHANGE]),
+            Access::scoped("DELETE", "/fences/market/epoch", ADMIN).problems(&[CALLER, REDIS_WRITE, error::FENCE]),
+            Access::scoped("GET", "/market/epoch", READ).problems(&[CALLER, REDIS_READ, error::READ]),
+            Access::scoped("PUT", "/market/epoch", WRITE).fenced().problems(&[
+                CALLER,
+                JSON_BODY,
+                REDIS_WRITE,
+                error::READ,
+                error::CHANGE,
+            ]),
+            Access::scoped("GET", "/market/epochs", READ).problems(&[CALLER, REDIS_READ, error::LIST]),
+        ],
+        problems: error::PROBLEMS,
+        scripts: scripts::SCRIPTS,
+        section: None,
+    };
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every feature's mount")]
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
@@ -67,5 +68,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::advance_epoch))
         .routes(routes!(routes::get_epoch, routes::put_epoch))
         .routes(routes!(routes::list_epochs))
+        .routes(routes!(routes::reset_epoch_fence))
         .with_state(Arc::new(epochs)))
 }

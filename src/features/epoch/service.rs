@@ -18,8 +18,8 @@ const ATTEMPTS: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct EpochService {
-    redis: Redis,
-    keys: EpochKeys,
+    pub redis: Redis,
+    pub keys: EpochKeys,
     clock: Clock,
 }
 
@@ -91,6 +91,18 @@ impl EpochService {
             lifecycle::apply(known, stored, change, token.map(FencingToken::number))
         })
         .await
+    }
+
+    /// Forgets the fencing tokens that the epochs have seen, first that in the record of the current epoch, the only one whose
+    /// changes compare it.
+    ///
+    /// # Errors
+    /// [`EpochError::NotARecord`], [`EpochError::Contended`], [`EpochError::Redis`].
+    pub(super) async fn reset_fence(&self, by: &str) -> Result<(), EpochError> {
+        match self.change(None, None, |_, current, _| Ok(lifecycle::without_token(current))).await {
+            Ok(_) | Err(EpochError::NoCurrent) => Ok(self.redis.reset_fence(&self.keys.fence, by).await?),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the records, lets `decide` choose the new record, and stores it unless another caller was faster: then

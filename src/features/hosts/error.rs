@@ -37,7 +37,9 @@ pub(super) enum HostsError {
     NotFound { id: HostId },
     #[error("the credential does not belong to organisation `{organisation}`")]
     WrongOrganisation { organisation: String },
-    #[error("hosts.max_hosts is reached, and every host in memory has samples that are not in Redis yet")]
+    #[error(
+        "as many hosts are in memory as hosts.max_hosts allows, or half of them are this organisation's, and all have samples that are not in Redis yet"
+    )]
     TooManyHosts,
     #[error("samples arrive faster than Redis stores them")]
     TooManySamples,

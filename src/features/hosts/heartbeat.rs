@@ -40,6 +40,7 @@ pub(super) struct Heartbeat {
     #[schema(max_length = 256)]
     pub agent_status: String,
     /// Seconds since the machine started.
+    #[serde(deserialize_with = "integer::float")]
     pub uptime: f64,
     pub metrics: AgentMetrics,
     /// Used if `metrics` has no network. The fields `bytesIn`, `bytesOut`, `packetsIn` and `packetsOut` are kept, if it has any.
@@ -106,8 +107,11 @@ struct AgentCpu {
     #[serde(default, deserialize_with = "three_if_given")]
     #[schema(value_type = Option<Vec<f64>>, min_items = 3, max_items = 3)]
     load_avg: Option<[f64; 3]>,
+    #[serde(default, deserialize_with = "integer::float_if_given")]
     load_avg1: Option<f64>,
+    #[serde(default, deserialize_with = "integer::float_if_given")]
     load_avg5: Option<f64>,
+    #[serde(default, deserialize_with = "integer::float_if_given")]
     load_avg15: Option<f64>,
 }
 
@@ -203,7 +207,7 @@ impl AgentMetrics {
         NewSample {
             timestamp,
             seq,
-            cpu: Cpu { usage: cpu.usage, cores: cpu.cores, load_avg },
+            cpu: Cpu { usage: percentage(cpu.usage), cores: cpu.cores, load_avg },
             memory: memory.space(),
             disk: disk.space(),
             network: Network { bytes_in, bytes_out, packets_in, packets_out },
@@ -215,8 +219,13 @@ impl AgentSpace {
     fn space(self) -> Space {
         let Self { total, used, available, free, usage_percent } = self;
         let free = free.or(available).unwrap_or(total.saturating_sub(used));
-        Space { total, used, free, usage_percent }
+        Space { total, used, free, usage_percent: percentage(usage_percent) }
     }
+}
+
+/// A percentage that an agent calculated, in which rounding may have exceeded 100.
+fn percentage(value: f64) -> f64 {
+    if (100.0..100.5).contains(&value) { 100.0 } else { value }
 }
 
 /// The longest text that an agent may report, bytes.

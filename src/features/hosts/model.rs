@@ -188,6 +188,13 @@ pub(super) struct IngestAnswer {
     pub refused: Vec<RefusedSample>,
 }
 
+impl IngestAnswer {
+    /// How many samples were refused. The entries of a sample follow each other.
+    pub(super) fn refused_samples(&self) -> usize {
+        self.refused.chunk_by(|one, next| one.index == next.index).count()
+    }
+}
+
 /// The source of the returned samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

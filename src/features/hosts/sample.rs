@@ -34,7 +34,8 @@ pub(super) struct Cpu {
 
 /// Reads exactly three numbers. `serde_json` itself reports a fourth one as a syntax error that names no field.
 pub(super) fn three<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 3], D::Error> {
-    let numbers = Vec::<f64>::deserialize(deserializer)?;
+    let numbers = Vec::<integer::Float>::deserialize(deserializer)?;
+    let numbers: Vec<f64> = numbers.into_iter().map(|integer::Float(number)| number).collect();
     numbers.try_into().map_err(|numbers: Vec<f64>| D::Error::invalid_length(numbers.len(), &"three numbers"))
 }
 

@@ -17,9 +17,10 @@ use super::sample::Sample;
 use super::store::history::{History, Order, distinct};
 use super::store::keys::HostKeys;
 use super::store::scripts;
-use super::tenancy::{AccessScope, Organisation};
+use super::tenancy::{AccessScope, Organisation, Owners};
 use crate::clock::{Clock, MAX_TIMESTAMP, UnixMillis};
 use crate::deps::Deps;
+use crate::http::auth::Principal;
 use crate::redis::{Effect, FaultKind, Outcome, Redis, RedisFault};
 
 /// A request to write all waiting samples now; the reply is the number of samples written.
@@ -288,14 +289,47 @@ impl HostService {
             Some(host) => host.owner.clone(),
             None => self.owner(&id).await?.ok_or_else(|| HostsError::NotFound { id: id.clone() })?,
         };
-        self.memory.remove(&id);
-        Ok(self.forget(&id, &owner).await?)
+        // Memory first: its waiting samples would be written after the deletion.
+        let was_in_memory = self.memory.remove(&id);
+        let forgotten = self.forget(&id, &owner).await;
+        Ok(if was_in_memory { forgotten.map_err(RedisFault::partly_applied) } else { forgotten }?)
     }
 
     /// The owner of a host, as stored in Redis.
     pub(super) async fn owner(&self, id: &HostId) -> Result<Option<Organisation>, RedisFault> {
         let owner: Option<String> = self.redis.query(&self.read_owner(id), Effect::Read).await?;
         Ok(owner.as_deref().map(Organisation::new))
+    }
+
+    /// The owners of exported hosts, for a caller who sees those of several organisations; `None` for every other caller.
+    ///
+    /// # Errors
+    /// [`HostsError::Redis`].
+    pub(super) async fn owners<'a>(
+        &self,
+        caller: &Principal,
+        scope: &AccessScope,
+        hosts: impl Iterator<Item = &'a HostId>,
+    ) -> Result<Option<Owners>, HostsError> {
+        if *scope != AccessScope::All || caller.is_anonymous() {
+            return Ok(None);
+        }
+        let mut owners = Owners::new();
+        let mut unknown = Vec::new();
+        for id in hosts {
+            match self.memory.get(id) {
+                Some(host) => _ = owners.insert(id.clone(), host.owner.clone()),
+                None => unknown.push(id),
+            }
+        }
+        let reads: Vec<redis::Cmd> = unknown.iter().map(|id| self.read_owner(id)).collect();
+        if !reads.is_empty() {
+            for (id, answer) in unknown.into_iter().zip(self.redis.query_all(&reads, Effect::Read).await?) {
+                let owner: Option<String> = parsed(answer?)?;
+                owners.insert(id.clone(), Organisation::new(owner.as_deref().unwrap_or_default()));
+            }
+        }
+        Ok(Some(owners))
     }
 
     fn read_owner(&self, id: &HostId) -> redis::Cmd {

@@ -1,9 +1,11 @@
 //! Which hosts a caller can access. A host belongs to the organisation of the credential that reports it, and so does its name.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::error::HostsError;
+use super::model::HostId;
 use crate::http::auth::{ADMIN, Principal};
 
 /// The organisation that owns a host; empty if its reporter's credential names none.
@@ -19,6 +21,9 @@ impl Organisation {
         &self.0
     }
 }
+
+/// The organisations of exported hosts. Names alone do not tell the hosts of several organisations apart.
+pub(super) type Owners = HashMap<HostId, Organisation>;
 
 impl fmt::Display for Organisation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,3 +25,13 @@ impl Section for IdempotencyConfig {
         Ok(())
     }
 }
+
+/// What `[ratelimit]` says about operations that can be decided without Redis. That feature checks the section.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct OpenOperations {
+    pub open_timeout: Span,
+}
+
+impl Section for OpenOperations {
+    const NAME: &'static str = "ratelimit";
+}

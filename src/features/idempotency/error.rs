@@ -10,9 +10,11 @@ problems! { PROBLEMS:
     IN_PROGRESS = "idempotency-in-progress", CONFLICT, "A request with this Idempotency-Key is in progress",
         "Repeat the request after the time in Retry-After to receive its response.";
     KEY_REUSED = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another request",
-        "The key was used with another query, content type or body. Use a new key for a new request.";
+        "The key was used with another query, body, content type or other header that has a meaning. Use a new key for a new \
+         request.";
     ANSWER_TOO_LARGE = "idempotency-answer-too-large", CONFLICT, "The request succeeded, but its response was not kept",
-        "The first attempt succeeded. Its response was larger than 64 KiB: read the result instead.";
+        "The first attempt succeeded. Its response was larger than 64 KiB, or larger than 1 KiB after 4 MiB of such responses \
+         were kept for the credential: read the result instead.";
 }
 
 /// The longest delay that a client is asked for: few attempts take as long as their claim.
@@ -22,9 +24,9 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 pub(super) enum IdempotencyError {
     #[error("another attempt with this key is still running")]
     InProgress { remaining: Duration },
-    #[error("this key was used with another query, content type or body")]
+    #[error("this key was used with another query, body, content type or other header that has a meaning")]
     KeyReused,
-    #[error("the first attempt succeeded, but its response was too large to keep")]
+    #[error("the first attempt succeeded, but its response was not kept")]
     AnswerTooLarge,
     #[error("no random number is available to identify the attempt")]
     NoRandomness(#[from] getrandom::Error),

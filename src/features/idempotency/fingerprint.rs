@@ -16,11 +16,27 @@ pub(super) fn framed(hash: Sha256, part: &[u8]) -> Sha256 {
     hash.chain_update(part.len().to_be_bytes()).chain_update(part)
 }
 
-/// Hashes the query and the content type; method, path and caller are part of the record's name.
+/// Headers that say what a request does or on which condition, besides its content type. A `Fencing-Token` is not one of
+/// them: the next holder of a lock may ask for the result of the former one.
+const MEANINGFUL: [&str; 7] = [
+    "x-ratelimit-limiter",
+    "x-ratelimit-key",
+    "x-ratelimit-cost",
+    "x-organization-id",
+    "if-match",
+    "if-none-match",
+    "durability",
+];
+
+/// Hashes the query, the content type and the [`MEANINGFUL`] headers; method, path and caller are part of the record's name.
+/// A header that is absent adds nothing, as in the records of earlier versions.
 pub(super) fn request_hash(uri: &Uri, headers: &HeaderMap) -> Hash {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let query = uri.query().unwrap_or_default().as_bytes();
-    framed(framed(Sha256::new(), query), content_type).finalize().into()
+    let hash = framed(framed(Sha256::new(), query), content_type);
+    let meaningful = MEANINGFUL.iter().flat_map(|name| headers.get_all(*name).iter().map(move |value| (name, value)));
+    let hash = meaningful.fold(hash, |hash, (name, value)| framed(framed(hash, name.as_bytes()), value.as_bytes()));
+    hash.finalize().into()
 }
 
 /// A body that is hashed while it is read.
@@ -94,6 +110,20 @@ mod tests {
         assert_eq!(body.collect().await.expect("a body").to_bytes(), "meter");
         assert_eq!(hash.get(), Some(&Sha256::digest("meter").into()));
         assert!(HashedBody::new(Body::empty()).1.get().is_some());
+    }
+
+    #[test]
+    fn a_header_that_is_absent_does_not_change_the_hash() {
+        let uri = Uri::from_static("/a?b=1");
+        let mut headers = HeaderMap::new();
+        headers.insert("fencing-token", "1".parse().expect("a header"));
+        let plain: Hash = framed(framed(Sha256::new(), b"b=1"), b"").finalize().into();
+        assert_eq!(request_hash(&uri, &headers), plain);
+        headers.insert("x-ratelimit-key", "a".parse().expect("a header"));
+        let of_key = request_hash(&uri, &headers);
+        headers.append("x-ratelimit-key", "b".parse().expect("a header"));
+        let of_keys = request_hash(&uri, &headers);
+        assert!(of_key != plain && of_keys != plain && of_key != of_keys);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
@@ -30,7 +30,8 @@ use crate::redis::Outcome;
 static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The largest response body that is recorded, bytes. It takes memory for the whole retention, and most responses to a
-/// write are far smaller. The repetition of a request with a larger response is 409, which states that it succeeded.
+/// write are far smaller. The repetition of a request whose response was not recorded is 409, which states that it
+/// succeeded.
 const MAX_ANSWER: usize = 64 << 10;
 
 /// The layer that makes POST and PATCH requests with an `Idempotency-Key` repeatable.
@@ -69,19 +70,30 @@ impl IdempotencyService {
         F: Future<Output = Response>,
     {
         let key = idempotency_key(request.headers())?;
-        let operation = keys::operation(&caller.id, request.method(), request.uri().path(), key);
+        let operation = keys::operation(caller, request.method(), request.uri().path(), key);
+        let repetition = request.extensions().get().copied().unwrap_or(Repetition::Replay);
         let hash = request_hash(request.uri(), request.headers());
         let attempt = self.attempt(&operation)?;
         let mut first = None;
-        if let Some(recording) = self.claim(&attempt, None).await? {
-            let reruns = request.extensions().get() == Some(&Repetition::Rerun);
-            request = self.same_request(&recording, &hash, request, reruns).await?;
+        let is_optional = repetition == Repetition::ReplayIfRecorded;
+        let claimed = match self.claim(&attempt, None, is_optional.then_some(self.open_timeout)).await {
+            // A claim that arrives late blocks the key until its lease ends.
+            Err(IdempotencyError::Redis(_)) if is_optional => return Ok(run(request).await),
+            claimed => claimed?,
+        };
+        if let Some(recording) = claimed {
+            let runs = matches!(repetition, Repetition::Rerun | Repetition::Refresh);
+            request = self.same_request(&recording, &hash, request, runs).await?;
             let Some(body) = recording.answer.body.clone() else { return Err(IdempotencyError::AnswerTooLarge.into()) };
-            if !reruns {
+            if repetition == Repetition::Refresh {
+                request.extensions_mut().insert(FirstResponse(Some(body)));
+                return Ok(recording.answer.refreshed(run(request).await));
+            }
+            if !runs {
                 let replayed = recording.answer.replay(recording.remaining);
                 return replayed.ok_or_else(|| IdempotencyError::AnswerTooLarge.into());
             }
-            if self.claim(&attempt, Some(&body)).await?.is_some() {
+            if self.claim(&attempt, Some(&body), None).await?.is_some() {
                 // Another repetition has replaced the record in the meantime.
                 return Err(IdempotencyError::InProgress { remaining: Duration::ZERO }.into());
             }
@@ -96,7 +108,7 @@ impl IdempotencyService {
             response = run(request) => response,
             never = self.renew(&attempt) => match never {},
         };
-        self.settle(&attempt, first, &hash, &body_hash, response).await
+        self.settle(&attempt, caller, first, &hash, &body_hash, response).await
     }
 
     /// Records a successful response, or releases the claim so that the request can be retried. `first` is the recording
@@ -104,14 +116,15 @@ impl IdempotencyService {
     async fn settle(
         &self,
         attempt: &Attempt,
+        caller: &Principal,
         first: Option<Recording>,
         request: &Hash,
         body: &OnceLock<Hash>,
         response: Response,
     ) -> Result<Response, Problem> {
         let status = response.status();
-        if let Some(Recording { body, answer, remaining, .. }) = first.filter(|_| status.is_server_error()) {
-            self.complete(attempt, request, body.as_ref(), &answer, remaining).await;
+        if let Some(Recording { body, answer, remaining, .. }) = first.as_ref().filter(|_| status.is_server_error()) {
+            self.complete(attempt, request, body.as_ref(), answer, *remaining).await;
             return Ok(response);
         }
         let life = response.extensions().get().map_or(Duration::MAX, |LimitedLife { life, .. }| *life);
@@ -123,7 +136,11 @@ impl IdempotencyService {
             return Ok(response);
         }
         match RecordedResponse::of(response, MAX_ANSWER, retention).await {
-            Ok((answer, mut response)) => {
+            Ok((mut answer, mut response)) => {
+                // A response that replaces one is of about its size.
+                if first.is_none() && !self.may_keep(caller, answer.body.as_ref().map_or(0, Bytes::len)).await {
+                    answer.body = None;
+                }
                 self.complete(attempt, request, body.get(), &answer, retention).await;
                 if response.extensions().get::<Repeated>().is_some() {
                     response.headers_mut().insert(REPLAYED.clone(), HeaderValue::from_static("true"));

@@ -7,8 +7,9 @@
 //! caller: the record's name contains the caller, the method, the path and the key.
 //!
 //! - The first attempt claims the record, runs, and stores its response there for `idempotency.retention`.
-//! - A repetition receives that response with `Idempotency-Replayed: true`. A different query, content type or body is
-//!   422.
+//! - A repetition receives that response with `Idempotency-Replayed: true`. A different query, body, content type or other
+//!   header that has a meaning is 422.
+//! - Longer response bodies are counted for their caller, and not recorded beyond a limit: a repetition is 409 then.
 //! - While an attempt runs, others receive 409. The claim is a lease that the attempt renews, so that a lost caller,
 //!   deadline or process does not block the key for long.
 //! - Errors are not recorded. Nothing was changed or the outcome is unknown, and in both cases a retry should run.
@@ -16,9 +17,11 @@
 //!   it states that nothing was changed.
 //! - A response that describes a state with an end has a `LimitedLife` and is recorded no longer than that. Routes whose
 //!   state can end at any time, such as a lease, rerun: the handler receives the recorded response, states what is left
-//!   of it, and its new response is recorded. Routes that only read ignore the key.
+//!   of it, and its new response is recorded. Routes whose effect stays, but whose state changes later, such as an order,
+//!   refresh: the handler only reads what became of the effect. Routes that only read ignore the key.
 //!
-//! Without Redis: 503 before the handler runs; requests without the header are unaffected. If Redis, the caller or the
+//! Without Redis: 503 before the handler runs, unless its operation can be decided without Redis; requests without the header
+//! are unaffected. If Redis, the caller or the
 //! process fails between the effect and the recorded response, a repetition runs again. Routes whose effect is not
 //! idempotent by nature therefore store the [`OperationId`](crate::http::idempotent_operation::OperationId) with the
 //! effect, in one script, and recognise the repetition there.
@@ -43,7 +46,7 @@ use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::layer::RequestLayer;
 use crate::http::openapi_router::OpenApiRouter;
-use config::IdempotencyConfig;
+use config::{IdempotencyConfig, OpenOperations};
 use service::IdempotencyService;
 
 pub static FEATURE: Feature = Feature {
@@ -62,9 +65,11 @@ pub static FEATURE: Feature = Feature {
 pub fn layer(deps: &Deps) -> Result<Arc<dyn RequestLayer>, StartError> {
     let http: HttpConfig = deps.config.section()?;
     let config: IdempotencyConfig = deps.config.section()?;
+    let open: OpenOperations = deps.config.section()?;
     Ok(Arc::new(IdempotencyService {
         redis: deps.redis.state.clone(),
         retention: config.retention,
         body_idle_timeout: http.body_idle_timeout.duration(),
+        open_timeout: open.open_timeout.duration(),
     }))
 }

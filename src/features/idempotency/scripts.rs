@@ -15,13 +15,14 @@ lua_scripts! {
     CLAIM = "idempotency/claim.lua";
     RENEW = "idempotency/renew.lua";
     COMPLETE = "idempotency/complete.lua";
+    COUNT = "idempotency/count.lua";
     RELEASE = "idempotency/release.lua";
 }
 
 /// What a successful attempt recorded.
 #[derive(Debug)]
 pub(super) struct Recording {
-    /// The hash of query and content type.
+    /// The hash of query, content type and other headers that have a meaning.
     pub request: Hash,
     /// The hash of the body; absent if the route did not read the body to its end.
     pub body: Option<Hash>,
@@ -89,6 +90,11 @@ pub(super) fn complete(
         .arg(answer.header_lines())
         .arg(answer.body.as_deref())
         .returns(flag)
+}
+
+/// Counts the bytes of a response that is to be recorded. Returns whether it may be.
+pub(super) fn count(kept: &Key, bytes: usize, most: usize, retention: Span) -> ScriptCall<i64, bool> {
+    COUNT.write(&[kept]).arg(bytes).arg(most).arg(retention.as_millis()).returns(flag)
 }
 
 pub(super) fn release(record: &Key, owner: &str) -> ScriptCall<i64, bool> {

@@ -9,6 +9,7 @@ use super::keys;
 use super::recorded_response::RecordedResponse;
 use super::scripts::{self, Claim};
 use crate::config::value::Span;
+use crate::http::auth::Principal;
 use crate::http::idempotent_operation::OperationId;
 use crate::redis::{Key, Redis, RedisFault};
 use crate::telemetry::episodes;
@@ -24,7 +25,16 @@ pub(super) struct IdempotencyService {
     pub retention: Span,
     /// The longest pause while a body is read.
     pub body_idle_timeout: Duration,
+    /// How long an operation that can be decided without Redis waits for a Redis that is silent.
+    pub open_timeout: Duration,
 }
+
+/// The longest response body that is recorded without being counted, bytes: as long as what most writes answer, or send.
+const UNCOUNTED: usize = 1 << 10;
+
+/// The most bytes of longer response bodies that are recorded for one caller during a retention. A client that sends short
+/// requests with long responses would fill the memory of Redis.
+const MOST_KEPT: usize = 4 << 20;
 
 /// A record that one attempt has claimed.
 #[derive(Debug)]
@@ -44,12 +54,21 @@ impl IdempotencyService {
     }
 
     /// Claims the operation's record for [`PENDING_LEASE`], or returns its content, unless that is a response with the
-    /// body `replaceable`. One EVALSHA, O(1).
+    /// body `replaceable`. Waits for a silent Redis no longer than `patience`. One EVALSHA, O(1).
     ///
     /// # Errors
     /// [`IdempotencyError::InProgress`] while another attempt runs, [`IdempotencyError::Redis`] if Redis failed.
-    pub(super) async fn claim(&self, attempt: &Attempt, replaceable: Option<&[u8]>) -> Claim {
-        self.redis.call(scripts::claim(&attempt.record, &attempt.owner, PENDING_LEASE, replaceable)).await?
+    pub(super) async fn claim(
+        &self,
+        attempt: &Attempt,
+        replaceable: Option<&[u8]>,
+        patience: Option<Duration>,
+    ) -> Claim {
+        let call = scripts::claim(&attempt.record, &attempt.owner, PENDING_LEASE, replaceable);
+        match patience {
+            Some(patience) => self.redis.call_if_responsive(patience, call).await?,
+            None => self.redis.call(call).await?,
+        }
     }
 
     /// Renews the claim while it is polled.
@@ -64,6 +83,15 @@ impl IdempotencyService {
                 tracing::debug!(%fault, "claim not renewed");
             }
         }
+    }
+
+    /// Whether a response body may be recorded for this caller. Without an answer of Redis it is not.
+    pub(super) async fn may_keep(&self, caller: &Principal, bytes: usize) -> bool {
+        if bytes <= UNCOUNTED {
+            return true;
+        }
+        let kept = keys::kept(self.redis.keys(), caller);
+        self.redis.call(scripts::count(&kept, bytes, MOST_KEPT, self.retention)).await.unwrap_or(false)
     }
 
     /// Records the response for `retention`. Best effort, since the effect has happened.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::can_decrypt::CanDecrypt;
 use super::change::{Action, ChangeReply, SetCondition};
 use super::document::Node;
 use super::error::JsonError;
@@ -160,14 +161,15 @@ impl JsonService {
         self: &Arc<Self>,
         batch: SeparatedBatch,
         token: Option<FencingToken>,
-        can_decrypt: bool,
+        can_decrypt: CanDecrypt,
     ) -> Result<BatchReply, JsonError> {
         let work = self.read_budget();
-        let options = || WriteOptions { token, can_decrypt, work: work.clone(), ..WriteOptions::default() };
+        let options =
+            || WriteOptions { token, can_decrypt: can_decrypt.clone(), work: work.clone(), ..WriteOptions::default() };
         let SeparatedBatch { get: reads, set: writes, delete: deletions } = batch;
         let mut get = Vec::new();
         if !reads.valid.is_empty() {
-            get = self.read_each(reads.valid, can_decrypt, &work).await?;
+            get = self.read_each(reads.valid, &can_decrypt, &work).await?;
         }
         let changes = deletions
             .valid
@@ -208,7 +210,7 @@ impl JsonService {
     async fn read_each(
         self: &Arc<Self>,
         items: Vec<GetItem>,
-        can_decrypt: bool,
+        can_decrypt: &CanDecrypt,
         work: &WorkBudget,
     ) -> Result<Vec<GetResult>, JsonError> {
         let _permit = self.offload.enter_batch().await?;
@@ -223,7 +225,7 @@ impl JsonService {
             for (GetItem { key, paths }, source) in group.into_iter().zip(sources) {
                 let selection = async {
                     let source = source?.ok_or(JsonError::NoDocument)?;
-                    Ok((self.selected(&key, &source, paths, can_decrypt, work).await?, source))
+                    Ok((self.selected(&key, &source, paths, can_decrypt.of(&key), work).await?, source))
                 };
                 let selection = self.metrics.count("read", selection.await);
                 let is_long = selection.as_ref().is_ok_and(|(json, _)| json.len() > INLINE_BYTES);

@@ -5,7 +5,7 @@
 //! - `change/`: every change as a pure function from document to document
 //! - `model.rs`: wire types; `error.rs`: errors and problems; `config.rs`: settings; `metrics.rs`: counters
 //! - `keys.rs`: Redis keys; `stored.rs`: a document as Redis holds it; `scripts.rs`: script calls; `backend.rs`: reads
-//! - `encryption.rs`, `encryption_key.rs`: encrypted values; `schema.rs`: the rules of collections
+//! - `encryption.rs`, `encryption_key.rs`, `can_decrypt.rs`: encrypted values; `schema.rs`: the rules of collections
 //! - `service.rs`: shared state and reads; `update.rs` and `writer_queue.rs`: writes; `batch.rs`: many documents;
 //!   `migration.rs`: moves documents between the backends; `rotation.rs`: moves values to the newest key; `api.rs`; `work.rs`: how much work a request may cause, and where it runs
 //! - `routes/`: HTTP
@@ -32,6 +32,7 @@
 pub mod api;
 mod backend;
 mod batch;
+mod can_decrypt;
 mod change;
 mod config;
 mod document;
@@ -98,7 +99,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/json/{key}/toggle", WRITE).fenced().problems(BODY_PROBLEMS),
         Access::scoped("POST", "/json/{key}/clear", WRITE).fenced().problems(BODY_PROBLEMS),
         Access::scoped("DELETE", "/fences/json/{key}", ADMIN).problems(RESET_PROBLEMS),
-        Access::scoped("POST", "/json/batch", WRITE).fenced_by_item().problems(BATCH_PROBLEMS),
+        Access::scoped("POST", "/json/batch", WRITE).reading(READ).fenced_by_item().problems(BATCH_PROBLEMS),
         Access::scoped("GET", "/users/{id}/preferences", READ_USERS).problems(READ_PROBLEMS),
         Access::scoped("PUT", "/users/{id}/preferences", WRITE_USERS).fenced().problems(BODY_PROBLEMS),
         Access::scoped("PATCH", "/users/{id}/preferences", WRITE_USERS).fenced().problems(BODY_PROBLEMS),

@@ -1,12 +1,14 @@
 //! A document as Redis holds it: its text, version and TTL, and the entity tag that follows from them.
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::document::Node;
 use super::error::JsonError;
 use super::path::Path;
 use crate::http::conditional::ETag;
+use crate::http::portable_json::is_portable;
 
 /// The text of a stored document and its metadata.
 #[derive(Clone, Debug)]
@@ -43,11 +45,27 @@ impl StoredDocument {
         etag(&self.text, self.version)
     }
 
-    /// Parses the part of the document that `path` needs, or the whole document without a path.
+    /// Checks that the text is JSON, without building the document.
     ///
     /// # Errors
     /// [`JsonError::NotJson`]: other programs can store any text under the platform's keys.
+    pub(super) fn check(&self) -> Result<(), JsonError> {
+        // What the service wrote was checked before.
+        let is_json = match self.version {
+            0 => is_portable(&self.text),
+            _ => serde_json::from_slice::<IgnoredAny>(&self.text).is_ok(),
+        };
+        if is_json { Ok(()) } else { Err(JsonError::NotJson) }
+    }
+
+    /// Parses the part of the document that `path` needs, or the whole document without a path.
+    ///
+    /// # Errors
+    /// Those of [`StoredDocument::check`].
     pub(super) fn parse(&self, path: Option<&Path>) -> Result<Node, JsonError> {
+        if self.version == 0 {
+            self.check()?;
+        }
         let names = path.map_or_else(Vec::new, Path::leading_names);
         Node::parse_along(&self.text, &names).map_err(|_| JsonError::NotJson)
     }

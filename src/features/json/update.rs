@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::backend;
+use super::can_decrypt::CanDecrypt;
 use super::change::{Action, ChangeReply, Changed, Limits, SetCondition, empty_log};
 use super::document::{Members, Node, Number, text_length, write_string};
 use super::error::JsonError;
@@ -22,7 +23,7 @@ use super::stored::{Snapshot, StoredDocument, etag};
 use super::work::{INLINE_BYTES, WorkBudget};
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::idempotent_operation::OperationId;
-use crate::redis::{Backoff, FaultKind, FencingToken};
+use crate::redis::{Backoff, FencingToken};
 
 /// The upper limit of the first random pause between two tries; a write takes about a millisecond.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -50,7 +51,7 @@ pub(super) struct WriteOptions {
     /// The fencing token of the lock under which the caller writes.
     pub token: Option<FencingToken>,
     /// Whether the caller may read, and so edit, encrypted values.
-    pub can_decrypt: bool,
+    pub can_decrypt: CanDecrypt,
     /// The changes of a batch share it.
     pub work: WorkBudget,
 }
@@ -188,12 +189,7 @@ impl JsonService {
         let deadline = Instant::now() + self.retry_time;
         // A caller that lost its lock is rejected, whatever the document contains.
         if let Some(fence) = self.fence(&keys, update.options.token) {
-            match self.redis.pass(&keys.document, &fence).await {
-                // Only storing the token failed, so it is valid. A change that frees memory can still be made, and stores
-                // it; every other change is rejected for the same reason.
-                Err(fault) if fault.kind == FaultKind::OutOfMemory => {}
-                passed => passed?,
-            }
+            self.redis.pass(&keys.document, &fence).await?;
         }
         let operation = update.options.operation.as_ref();
         let mut turn = self.writers.enter(&keys.document, deadline).await.ok_or(JsonError::Contended)?;
@@ -279,7 +275,7 @@ impl JsonService {
         }
         let mut document = snapshot.document.or_else(|| update.initial.clone());
         if let Some(document) = &mut document {
-            self.encryption.present(key, document, update.options.can_decrypt)?;
+            self.encryption.present(key, document, update.options.can_decrypt.of(key))?;
         }
         let limits = Limits { size: self.size_limit, work: &update.options.work };
         let mut changed = update.action.apply(document, &update.path, limits)?;

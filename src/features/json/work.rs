@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::lifecycle::offload::{NoThread, Offload, permit};
+use crate::lifecycle::offload::{NoThread, Offload};
+use crate::lifecycle::permits::{Permit, Permits};
 
 /// The values that the paths of one request may visit: about 20 ms.
 const MAX_VISITS: usize = 1_000_000;
@@ -19,7 +18,7 @@ const INLINE_VISITS: usize = 20_000;
 const INLINE_RESULT: usize = 256 << 10;
 /// The longest text that is parsed on the worker's own thread, bytes: less than 1 ms.
 pub(super) const INLINE_BYTES: usize = 32 << 10;
-/// The batches that may hold documents in memory at the same time.
+/// The batches that may hold documents in memory at the same time; those of one credential, half of them.
 const BATCHES: usize = 2;
 
 /// The result would be longer than the limit allows, in bytes.
@@ -104,16 +103,15 @@ impl WorkBudget {
 #[derive(Debug)]
 pub(super) struct DocumentWork {
     offload: Offload,
-    bodies: Arc<Semaphore>,
-    batches: Arc<Semaphore>,
+    bodies: Permits,
+    batches: Permits,
     /// How long a request waits for a thread.
     patience: Duration,
 }
 
 impl DocumentWork {
     pub(super) fn new(offload: Offload, patience: Duration) -> Self {
-        let (bodies, batches) = (Semaphore::new(Offload::threads()), Semaphore::new(BATCHES));
-        Self { offload, bodies: Arc::new(bodies), batches: Arc::new(batches), patience }
+        Self { offload, bodies: Permits::new(Offload::threads()), batches: Permits::new(BATCHES), patience }
     }
 
     /// Runs long work on another thread than the worker's.
@@ -132,16 +130,19 @@ impl DocumentWork {
     ///
     /// # Errors
     /// [`NoThread`] if that takes too long; nothing was done.
-    pub(super) async fn enter_body(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, NoThread> {
-        if bytes <= INLINE_BYTES { Ok(None) } else { permit(&self.bodies, self.patience).await.map(Some) }
+    pub(super) async fn enter_body(&self, bytes: usize) -> Result<Option<Permit>, NoThread> {
+        if bytes <= INLINE_BYTES {
+            return Ok(None);
+        }
+        self.bodies.acquire(self.patience).await.map(Some).ok_or(NoThread)
     }
 
     /// Waits until a batch may hold documents in memory, which it may as long as it keeps the permit.
     ///
     /// # Errors
     /// [`NoThread`] if that takes too long; nothing was done.
-    pub(super) async fn enter_batch(&self) -> Result<OwnedSemaphorePermit, NoThread> {
-        permit(&self.batches, self.patience).await
+    pub(super) async fn enter_batch(&self) -> Result<Permit, NoThread> {
+        self.batches.acquire(self.patience).await.ok_or(NoThread)
     }
 }
 

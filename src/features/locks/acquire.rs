@@ -15,6 +15,7 @@ use super::release_guard::{LeaseState, PendingLease, Release};
 use super::scripts::{AcquireOutcome, Ownership, QueueEntry};
 use super::service::LockService;
 use super::validity::RequestTime;
+use crate::http::auth::Principal;
 use crate::redis::{FaultKind, Outcome, RedisFault, durability};
 use crate::telemetry::episodes;
 
@@ -28,7 +29,7 @@ impl LockService {
     /// # Errors
     /// - [`LockError::Invalid`] if a field of the request breaks a rule.
     /// - [`LockError::Held`] if another client holds the lock, or is ahead in the queue, until the wait is over.
-    /// - [`LockError::TooManyWaiters`] if the queue is full; [`LockError::Interrupted`] if the replica stops.
+    /// - [`LockError::TooManyWaiters`] if the lock is held and the caller cannot wait; [`LockError::Interrupted`] if the replica stops.
     /// - [`LockError::TooLate`] if the round trip took the whole lease.
     /// - [`LockError::Unavailable`] if too few lock nodes agreed.
     /// - [`LockError::NotReplicated`] if too few replicas had the lease; it was released.
@@ -37,11 +38,12 @@ impl LockService {
     /// Source: Redis documentation, "Distributed Locks with Redis"; the queue is our own.
     pub(super) async fn acquire(
         self: &Arc<Self>,
+        caller: &Principal,
         resource: Resource,
         request: AcquireRequest,
     ) -> Result<LockGrant, LockError> {
         let spec = AcquireSpec::new(&self.config, resource, request)?;
-        let lease = self.acquire_lease(&spec).await?;
+        let lease = self.acquire_lease(caller, &spec).await?;
         let grant = lease.grant()?;
         lease.pending.keep();
         Ok(grant)
@@ -71,12 +73,16 @@ impl LockService {
     /// # Errors
     /// Those of [`LockService::acquire`]. Every lock that was acquired before the error is
     /// released.
-    pub(super) async fn acquire_all(self: &Arc<Self>, request: AcquireAllRequest) -> Result<Vec<LockGrant>, LockError> {
+    pub(super) async fn acquire_all(
+        self: &Arc<Self>,
+        caller: &Principal,
+        request: AcquireAllRequest,
+    ) -> Result<Vec<LockGrant>, LockError> {
         let specs = AcquireSpec::all(&self.config, request)?;
         let mut leases = Vec::with_capacity(specs.len());
         let acquired = async {
             for spec in &specs {
-                leases.push(self.acquire_lease(spec).await?);
+                leases.push(self.acquire_lease(caller, spec).await?);
             }
             // The first lease has aged while the last one was acquired, so validity is calculated now.
             leases.iter().map(AcquiredLease::grant).collect::<Result<Vec<_>, LockError>>()
@@ -96,12 +102,16 @@ impl LockService {
     ///
     /// # Errors
     /// Those of [`LockService::acquire`], other than [`LockError::Invalid`] and [`LockError::TooLate`].
-    pub(super) async fn acquire_lease(self: &Arc<Self>, spec: &AcquireSpec) -> Result<AcquiredLease, LockError> {
+    pub(super) async fn acquire_lease(
+        self: &Arc<Self>,
+        caller: &Principal,
+        spec: &AcquireSpec,
+    ) -> Result<AcquiredLease, LockError> {
         let mut attempt = self.metrics.attempt();
         let acquired = if spec.wait.is_zero() {
             self.acquire_immediately(spec).await
         } else {
-            self.acquire_from_queue(spec, &mut attempt).await
+            self.acquire_from_queue(caller, spec, &mut attempt).await
         };
         let acquired = match acquired {
             Ok(lease) if durability::is_unmet() => {
@@ -137,6 +147,7 @@ impl LockService {
 
     async fn acquire_from_queue(
         self: &Arc<Self>,
+        caller: &Principal,
         spec: &AcquireSpec,
         attempt: &mut Attempt<'_>,
     ) -> Result<AcquiredLease, LockError> {
@@ -145,7 +156,13 @@ impl LockService {
         let mut entry = QueueEntry { ticket: ticket_name().map_err(no_randomness)?, arrival: 0 };
         let queue = self.backend.queue_name(&spec.resource);
         // Before the first attempt, so that no wake-up is missed.
-        let waiter = self.waiters.join(&queue, &entry.ticket).ok_or(LockError::TooManyWaiters)?;
+        // A client that may not wait still acquires a free lock.
+        let Some(waiter) = self.waiters.join(caller, &queue, &entry.ticket) else {
+            return match self.acquire_immediately(&spec).await {
+                Err(LockError::Held { .. }) => Err(LockError::TooManyWaiters),
+                acquired => acquired,
+            };
+        };
         let mut pending = self.pending_lease(&spec)?;
         loop {
             spec.wait = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));

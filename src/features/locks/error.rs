@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::model::{Resource, Votes};
 use crate::http::problem::{
     FORBIDDEN, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, OVERLOADED, Problem, ProblemKind, REPLICATION_UNMET,
-    UNAUTHENTICATED, WRONG_TYPE,
+    UNAUTHENTICATED, UPGRADE_REQUIRED, WRONG_TYPE,
 };
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
@@ -19,8 +19,6 @@ problems! { PROBLEMS:
         "Another token holds the lock, so nothing was released. If the lock was yours, its lease has ended.";
     LOCK_UNAVAILABLE = "lock-unavailable", SERVICE_UNAVAILABLE, "The lock cannot be granted safely at the moment",
         "Too few lock nodes responded, or the response came too late for the lease. Retry after Retry-After.";
-    LOCK_UPGRADE_REQUIRED = "upgrade-required", UPGRADE_REQUIRED, "This route requires a WebSocket handshake",
-        "Connect with a WebSocket client over HTTP/1.1.";
     TOO_MANY_WAITERS = "too-many-waiters", TOO_MANY_REQUESTS, "Too many clients are waiting already",
         "The limits are locks.queue_limit per lock and locks.waiters per replica. Retry after Retry-After.";
     WAIT_INTERRUPTED = "wait-interrupted", SERVICE_UNAVAILABLE, "The replica is stopping and ended the wait",
@@ -44,7 +42,7 @@ pub(super) static INSPECT: &[&ProblemKind] = &[&INVALID_PATH, &INVALID_QUERY, &W
 pub(super) static LIST: &[&ProblemKind] = &[&INVALID_QUERY, &WRONG_TYPE];
 /// All problems of the WebSocket handshake; later ones are events on the socket.
 pub(super) static HOLD: &[&ProblemKind] =
-    &[&UNAUTHENTICATED, &FORBIDDEN, &INVALID_PATH, &INVALID_QUERY, &LOCK_UPGRADE_REQUIRED, &OVERLOADED];
+    &[&UNAUTHENTICATED, &FORBIDDEN, &INVALID_PATH, &INVALID_QUERY, &UPGRADE_REQUIRED, &OVERLOADED];
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum LockError {

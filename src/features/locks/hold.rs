@@ -8,14 +8,15 @@ use super::acquire_spec::AcquireSpec;
 use super::error::LockError;
 use super::model::{LockGrant, millis};
 use super::service::LockService;
+use crate::http::auth::Principal;
 
 impl LockService {
     /// Acquires a lock to be extended; released in the background if it is dropped.
     ///
     /// # Errors
     /// Those of [`LockService::acquire`], other than [`LockError::Invalid`].
-    pub(super) async fn hold(self: &Arc<Self>, spec: &AcquireSpec) -> Result<HeldLock, LockError> {
-        let lease = self.acquire_lease(spec).await?;
+    pub(super) async fn hold(self: &Arc<Self>, caller: &Principal, spec: &AcquireSpec) -> Result<HeldLock, LockError> {
+        let lease = self.acquire_lease(caller, spec).await?;
         let grant = lease.grant()?;
         let (valid_until, extend_at) = schedule(&grant, spec.ttl);
         Ok(HeldLock { locks: Arc::clone(self), lease, grant, ttl: spec.ttl, valid_until, extend_at })

@@ -14,10 +14,13 @@ pub(super) struct LockKeys {
     /// `lock:<resource>` - string, the holder's token and nothing else, as in redis-py and node-redlock. Expires with
     /// the lease; deleted by release.
     pub lease: Key,
-    /// `lock:fence:{lock:<resource>}` - integer text, the highest fencing token ever granted. Expires
+    /// `lock:fence:{lock:<resource>}` - integer text, the last fencing token. Expires
     /// [`fence_ttl`](super::config::LocksConfig::fence_ttl) after the last grant: by then Redis's clock is far beyond
     /// it.
     pub fence: Key,
+    /// `lock:ahead:{lock:<resource>}` - integer text, the highest token that was granted while Redis's clock was more than
+    /// an hour ahead; only after the clock was set back. Expires after the clock has passed it.
+    pub ahead: Key,
     /// `lock:holder:{lock:<resource>}` - hash {token, fence, `acquired_at`, `ends_us`, owner, metadata}. Expires with
     /// the lease.
     pub holder: Key,
@@ -33,6 +36,7 @@ impl LockKeys {
         let lease = space.key(format_args!("{prefix}:{}", Segment(resource.as_str())));
         Self {
             fence: lease.sibling("lock:fence"),
+            ahead: lease.sibling("lock:ahead"),
             holder: lease.sibling("lock:holder"),
             queue: lease.sibling("lock:queue"),
             turn: lease.sibling("lock:turn"),

@@ -12,6 +12,8 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 
 use super::scripts::TURN;
+use crate::http::auth::Principal;
+use crate::http::slots::{Slot, Slots};
 use crate::random::hex;
 use crate::redis::News;
 
@@ -22,7 +24,8 @@ const MARGIN: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct LocalWaiters {
     queues: Mutex<LocalQueues>,
-    limit: usize,
+    /// The places of waiters.
+    places: Slots,
     /// The longest time in which no waiter of a lock asks Redis, in case a message was lost, another program released the
     /// lock or its key was deleted by hand.
     recheck: Duration,
@@ -33,7 +36,6 @@ pub(super) struct LocalWaiters {
 struct LocalQueues {
     /// By the name of the lease's key.
     by_lease: HashMap<String, LocalQueue>,
-    count: usize,
     joined: u64,
 }
 
@@ -71,19 +73,16 @@ impl Signal {
 
 impl LocalWaiters {
     pub(super) fn new(limit: usize, recheck: Duration, waiting: IntGauge) -> Arc<Self> {
-        Arc::new(Self { queues: Mutex::default(), limit, recheck, waiting })
+        Arc::new(Self { queues: Mutex::default(), places: Slots::new(limit), recheck, waiting })
     }
 
     /// Joins the local queue of a lease; `name` is part of the waiter's ticket. `None` if this replica has too many
-    /// waiters.
+    /// waiters, or the caller half of what it may have.
     ///
     /// Join before the first request to Redis, so that no message is missed.
-    pub(super) fn join(self: &Arc<Self>, lease: &str, name: &str) -> Option<Waiter> {
+    pub(super) fn join(self: &Arc<Self>, caller: &Principal, lease: &str, name: &str) -> Option<Waiter> {
+        let place = self.places.take_for(caller).ok()?;
         let mut queues = self.lock();
-        if queues.count >= self.limit {
-            return None;
-        }
-        queues.count += 1;
         queues.joined += 1;
         let position = queues.joined;
         let signal = Arc::new(Signal { name: name.to_owned(), is_due: AtomicBool::new(false), wake: Notify::new() });
@@ -93,7 +92,7 @@ impl LocalWaiters {
             .or_insert_with(|| LocalQueue { waiting: BTreeMap::new(), next_check: Instant::now() + self.recheck });
         queue.waiting.insert(position, Arc::clone(&signal));
         self.waiting.inc();
-        Some(Waiter { waiters: Arc::clone(self), lease: lease.to_owned(), position, signal })
+        Some(Waiter { waiters: Arc::clone(self), lease: lease.to_owned(), position, signal, _place: place })
     }
 
     /// Handles a message of the wake channel.
@@ -156,6 +155,7 @@ pub(super) struct Waiter {
     lease: String,
     position: u64,
     signal: Arc<Signal>,
+    _place: Slot,
 }
 
 impl Waiter {
@@ -196,7 +196,6 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut queues = self.waiters.lock();
-        queues.count -= 1;
         self.waiters.waiting.dec();
         let Some(queue) = queues.by_lease.get_mut(&self.lease) else { return };
         queue.waiting.remove(&self.position);

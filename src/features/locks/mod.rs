@@ -99,7 +99,7 @@ pub static FEATURE: Feature = Feature {
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     let http: HttpConfig = deps.config.section()?;
-    let locks = LockService::new(deps, deps.config.section()?, http.cors_origins)?;
+    let locks = LockService::new(deps, deps.config.section()?, http)?;
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::acquire_locks))
         .routes(routes!(routes::acquire_lock, routes::extend_lock, routes::release_lock, routes::inspect_lock))

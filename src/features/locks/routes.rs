@@ -6,13 +6,13 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 
-use super::WRITE;
 use super::index::IndexCursor;
 use super::model::{
     AcquireAllRequest, AcquireRequest, ExtendRequest, ListQuery, LockGrant, LockGrants, LockState, LockStats, MAX_PAGE,
-    ReleaseQuery, ResourcePath, Token,
+    ReleaseQuery, Resource, ResourcePath, Token,
 };
 use super::service::LockService;
+use super::{READ, WRITE};
 use crate::http::auth::{ADMIN, Principal};
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::idempotent_operation::{FirstResponse, Repeated};
@@ -34,6 +34,7 @@ const LOCK_TOKEN: &str = "Lock-Token";
     responses((status = 201, description = "The client holds the lock", body = LockGrant)))]
 pub(super) async fn acquire_lock(
     State(locks): State<Arc<LockService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     Path(path): Path<ResourcePath>,
     NoQuery: NoQuery,
     first: FirstResponse,
@@ -44,7 +45,7 @@ pub(super) async fn acquire_lock(
     {
         return Ok((Some(Extension(Repeated)), Created(grant)));
     }
-    Ok((None, Created(locks.acquire(path.resource, request).await?)))
+    Ok((None, Created(locks.acquire(&caller, path.resource, request).await?)))
 }
 
 /// Acquire several locks, all or none.
@@ -67,7 +68,7 @@ pub(super) async fn acquire_locks(
     let first = first.json().map(|LockGrants { locks, .. }| locks).unwrap_or_default();
     let (repeated, locks) = match locks.still_held(&first).await? {
         Some(grants) => (Some(Extension(Repeated)), grants),
-        None => (None, locks.acquire_all(request).await?),
+        None => (None, locks.acquire_all(&caller, request).await?),
     };
     let validity_ms = locks.iter().map(|lock| lock.validity_ms).min().unwrap_or_default();
     Ok((repeated, Created(LockGrants { locks, validity_ms })))
@@ -141,13 +142,14 @@ pub(super) async fn inspect_lock(
 
 /// List held locks, sorted by the end of their lease.
 ///
-/// The list may lag by some milliseconds, and a page may have fewer entries than `limit`. A lock that is extended
+/// The list has the locks that the credential may read. It may lag by some milliseconds, and a page may have fewer entries than `limit`. A lock that is extended
 /// during pagination can appear twice.
 #[utoipa::path(get, path = "/locks", tag = "locks", operation_id = "list_locks",
     params(ListQuery),
     responses((status = 200, description = "A page of held locks", body = Page<LockState>)))]
 pub(super) async fn list_locks(
     State(locks): State<Arc<LockService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<LockState>>, Problem> {
     if !(1..=MAX_PAGE).contains(&query.limit) {
@@ -157,7 +159,8 @@ pub(super) async fn list_locks(
     let cursor = query.cursor.as_deref().map(|text| {
         IndexCursor::parse(text).ok_or_else(|| Problem::query_parameter("cursor", "must be the next_cursor of a page"))
     });
-    Ok(Json(locks.list(query.limit, cursor.transpose()?).await?))
+    let is_visible = |resource: &Resource| caller.may_access(READ, resource.as_str());
+    Ok(Json(locks.list(query.limit, cursor.transpose()?, is_visible).await?))
 }
 
 /// Get statistics of locks.

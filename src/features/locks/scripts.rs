@@ -14,15 +14,15 @@ use crate::lua_scripts;
 use crate::redis::{BadReply, Binding, Key, Redis, ScriptCall, flag};
 
 lua_scripts! {
-    ACQUIRE = "locks/acquire.lua";
+    ACQUIRE = "locks/acquire.lua" after "locks/fence.lua";
     RELEASE = "locks/release.lua";
     EXTEND = "locks/extend.lua";
-    FORCE_RELEASE = "locks/force_release.lua";
+    FORCE_RELEASE = "locks/force_release.lua" after "locks/fence.lua";
     INSPECT = "locks/inspect.lua";
     UPDATE_INDEX = "locks/update_index.lua";
     SWEEP_INDEX = "locks/sweep_index.lua";
     REGISTER_NODE = "locks/register_node.lua";
-    VOTE = "locks/vote.lua";
+    VOTE = "locks/vote.lua" after "locks/fence.lua";
     RAISE_FENCE = "locks/raise_fence.lua";
 }
 
@@ -195,11 +195,11 @@ impl Leases {
     ) -> ScriptCall<Vec<Value>, AcquireOutcome> {
         let keys = self.keys(&spec.resource);
         ACQUIRE
-            .write(&[&keys.lease, &keys.fence, &keys.holder, &keys.queue, &keys.turn])
-            .arg(token.as_str())
-            .arg(millis(spec.ttl))
+            .write(&[&keys.lease, &keys.fence, &keys.ahead, &keys.holder, &keys.queue, &keys.turn])
             .arg(self.clock.redis_arg())
             .arg(millis(self.fence_ttl))
+            .arg(token.as_str())
+            .arg(millis(spec.ttl))
             .arg(&spec.owner)
             .arg(&spec.metadata)
             .arg(entry.map_or("", |entry| &entry.ticket))
@@ -257,7 +257,7 @@ impl Leases {
     pub(super) fn force_release(&self, resource: &Resource) -> ScriptCall<(u8, u64, String, String), ForcedRelease> {
         let keys = self.keys(resource);
         FORCE_RELEASE
-            .write(&[&keys.lease, &keys.fence, &keys.holder, &keys.queue, &keys.turn])
+            .write(&[&keys.lease, &keys.fence, &keys.ahead, &keys.holder, &keys.queue, &keys.turn])
             .arg(self.clock.redis_arg())
             .arg(millis(self.fence_ttl))
             .arg(millis(TURN))
@@ -295,11 +295,11 @@ impl Leases {
         restore: Option<u64>,
     ) -> ScriptCall<(u8, i64), VoteReply> {
         let keys = self.keys(&spec.resource);
-        VOTE.write(&[&keys.lease, &keys.fence, &keys.holder, &node_record(self.redis.keys())])
-            .arg(token.as_str())
-            .arg(millis(spec.ttl))
+        VOTE.write(&[&keys.lease, &keys.fence, &keys.ahead, &keys.holder, &node_record(self.redis.keys())])
             .arg(self.clock.redis_arg())
             .arg(millis(self.fence_ttl))
+            .arg(token.as_str())
+            .arg(millis(spec.ttl))
             .arg(&spec.owner)
             .arg(&spec.metadata)
             .arg(millis(self.quarantine))

@@ -17,11 +17,16 @@ use super::release_guard::ReleaseQueue;
 use super::scripts::{Inspection, Ownership};
 use super::validity::RequestTime;
 use crate::clock::{Clock, UnixMillis};
+use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::http::portable_json::ObjectText;
 use crate::http::reply::Page;
+use crate::http::slots::Slots;
 use crate::lifecycle::{Phase, Tasks};
 use crate::redis::{EndpointError, ListenerChange};
+
+/// The most sockets that hold locks or wait for them at one replica: each takes about 14 KB. One credential has half of them.
+const MAX_HOLDS: usize = 6_000;
 
 /// Grants, extends, releases and lists locks. Acquiring is in `acquire.rs`, holding in `hold.rs`.
 #[derive(Debug)]
@@ -37,13 +42,15 @@ pub(super) struct LockService {
     pub(super) phase: Phase,
     /// The origins whose pages may open sockets.
     pub(super) origins: Vec<String>,
+    /// The open sockets that hold locks or wait for them.
+    pub(super) holds: Slots,
     since: UnixMillis,
 }
 
 impl LockService {
     /// # Errors
     /// [`EndpointError`] if the address of a lock node is not usable.
-    pub(super) fn new(deps: &Deps, config: LocksConfig, origins: Vec<String>) -> Result<Arc<Self>, EndpointError> {
+    pub(super) fn new(deps: &Deps, config: LocksConfig, http: HttpConfig) -> Result<Arc<Self>, EndpointError> {
         let redis = deps.redis.state.clone();
         let metrics = LockMetrics::new(&deps.metrics);
         let backend = LockBackend::new(deps, &config)?;
@@ -66,7 +73,8 @@ impl LockService {
             index,
             waiters,
             metrics,
-            origins,
+            origins: http.cors_origins,
+            holds: Slots::new(http.max_connections.min(MAX_HOLDS)),
             since: deps.clock.now(),
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
@@ -145,8 +153,14 @@ impl LockService {
     ///
     /// # Errors
     /// [`LockError::Redis`].
-    pub(super) async fn list(&self, limit: usize, from: Option<IndexCursor>) -> Result<Page<LockState>, LockError> {
-        let (resources, next) = self.index.page(limit, from).await?;
+    pub(super) async fn list(
+        &self,
+        limit: usize,
+        from: Option<IndexCursor>,
+        is_visible: impl Fn(&Resource) -> bool,
+    ) -> Result<Page<LockState>, LockError> {
+        let (mut resources, next) = self.index.page(limit, from).await?;
+        resources.retain(is_visible);
         let inspections = self.backend.inspect_all(&resources).await?;
         let states = resources.into_iter().zip(inspections).map(|(resource, inspection)| state(resource, inspection));
         Ok(Page { items: states.filter(|state| state.held).collect(), next_cursor: next.map(|next| next.to_string()) })

@@ -7,18 +7,20 @@ use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 
 use super::acquire_spec::AcquireSpec;
-use super::error::{LOCK_UPGRADE_REQUIRED, LockError};
+use super::error::LockError;
 use super::hold::HeldLock;
 use super::model::{AcquireRequest, HoldQuery, LockGrant, ResourcePath, millis};
 use super::service::LockService;
 use crate::http::auth::{Principal, check_origin};
 use crate::http::extract::{OpenConnection, Path, Query};
 use crate::http::problem::Problem;
+use crate::http::slots::Slot;
+use crate::http::websocket::{answer_close, upgrade_required, violation};
 
 /// Clients send only pings and closes, whose frames have at most 125 bytes. Also the size of the read buffer, which
 /// every socket has for its whole life.
@@ -62,11 +64,8 @@ pub(super) async fn hold_lock(
     let HoldQuery { ttl_ms, wait_ms, owner } = query;
     let request = AcquireRequest { ttl_ms, wait_ms, owner, metadata: None };
     let spec = AcquireSpec::new(&locks.config, path.resource, request).map_err(LockError::into_query_problem)?;
-    let upgrade = upgrade.map_err(|rejection| {
-        Problem::new(&LOCK_UPGRADE_REQUIRED)
-            .header(header::UPGRADE, HeaderValue::from_static("websocket"))
-            .caused_by(rejection)
-    })?;
+    let upgrade = upgrade.map_err(upgrade_required)?;
+    let slot = locks.holds.take_stream(&caller)?;
     let upgrade = upgrade
         .read_buffer_size(MAX_MESSAGE)
         .max_message_size(MAX_MESSAGE)
@@ -75,9 +74,10 @@ pub(super) async fn hold_lock(
         .max_write_buffer_size(MAX_UNREAD);
     let expires = caller.end(locks.clock.now());
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let (tasks, connection) = (locks.tasks.clone(), HoldConnection { socket, ttl: spec.ttl, expires, _open: open });
+        let connection = HoldConnection { socket, ttl: spec.ttl, expires, _open: open, _slot: slot };
+        let tasks = locks.tasks.clone();
         // A task, so that a stopping replica waits until the lock is released.
-        tasks.spawn("locks.hold", move |_| connection.run(locks, spec));
+        tasks.spawn("locks.hold", move |_| connection.run(locks, caller, spec));
     }))
 }
 
@@ -105,12 +105,17 @@ struct HoldConnection {
     expires: Option<Instant>,
     /// The socket counts as a connection as long as it is open. Absent if no server accepted it.
     _open: Option<Extension<OpenConnection>>,
+    _slot: Slot,
 }
 
 /// Why a hold ends.
 enum HoldEnd {
-    /// The client closed the socket, vanished, or does not read.
+    /// The client vanished, or does not read.
     Disconnected,
+    /// The client closed the socket.
+    Closed,
+    /// A frame is not what RFC 6455 allows: its close code, and what is wrong.
+    Violation(u16, &'static str),
     /// The client sent data.
     DataReceived,
     CredentialExpired,
@@ -119,16 +124,11 @@ enum HoldEnd {
 }
 
 impl HoldConnection {
-    async fn run(mut self, locks: Arc<LockService>, spec: AcquireSpec) {
+    async fn run(mut self, locks: Arc<LockService>, caller: Arc<Principal>, spec: AcquireSpec) {
         let held = tokio::select! {
-            held = locks.hold(&spec) => held,
+            held = locks.hold(&caller, &spec) => held,
             end = self.client_end() => {
-                match end {
-                    HoldEnd::DataReceived => self.close(UNSUPPORTED_DATA, "clients must not send data").await,
-                    HoldEnd::CredentialExpired => self.close(CREDENTIAL_EXPIRED, "the credential has expired").await,
-                    HoldEnd::Disconnected | HoldEnd::LockLost | HoldEnd::Draining => {}
-                }
-                return;
+                return self.end(end).await;
             }
         };
         match held {
@@ -161,12 +161,21 @@ impl HoldConnection {
             self.close(LOCK_LOST, "lock-lost").await;
         }
         if matches!(end, HoldEnd::CredentialExpired) {
-            self.close(CREDENTIAL_EXPIRED, "the credential has expired").await;
+            self.end(HoldEnd::CredentialExpired).await;
+            return lock.release().await;
         }
         lock.release().await;
+        self.end(end).await;
+    }
+
+    /// Tells the client why its socket closes.
+    async fn end(&mut self, end: HoldEnd) {
         match end {
-            HoldEnd::Disconnected | HoldEnd::LockLost | HoldEnd::CredentialExpired => {}
+            HoldEnd::Disconnected | HoldEnd::LockLost => {}
+            HoldEnd::Closed => answer_close(&mut self.socket, self.ttl / 3).await,
+            HoldEnd::Violation(code, text) => self.close(code, text).await,
             HoldEnd::DataReceived => self.close(UNSUPPORTED_DATA, "clients must not send data").await,
+            HoldEnd::CredentialExpired => self.close(CREDENTIAL_EXPIRED, "the credential has expired").await,
             HoldEnd::Draining => self.close(GOING_AWAY, "the replica is stopping; the lock is released").await,
         }
     }
@@ -181,7 +190,7 @@ impl HoldConnection {
                 () = locks.phase.draining() => return HoldEnd::Draining,
                 () = at(self.expires) => return HoldEnd::CredentialExpired,
                 message = self.socket.recv() => {
-                    if let Some(end) = reason_to_end(message.as_ref()) {
+                    if let Some(end) = reason_to_end(message) {
                         return end;
                     }
                     unanswered = None;
@@ -211,7 +220,7 @@ impl HoldConnection {
                 message = self.socket.recv() => message,
                 () = at(self.expires) => return HoldEnd::CredentialExpired,
             };
-            if let Some(end) = reason_to_end(message.as_ref()) {
+            if let Some(end) = reason_to_end(message) {
                 return end;
             }
         }
@@ -244,10 +253,14 @@ async fn at(moment: Option<Instant>) {
 }
 
 /// Why a message ends the hold. Pings and pongs only show that the client is alive.
-fn reason_to_end(message: Option<&Result<Message, axum::Error>>) -> Option<HoldEnd> {
+fn reason_to_end(message: Option<Result<Message, axum::Error>>) -> Option<HoldEnd> {
     match message {
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => None,
         Some(Ok(Message::Text(_) | Message::Binary(_))) => Some(HoldEnd::DataReceived),
-        Some(Ok(Message::Close(_)) | Err(_)) | None => Some(HoldEnd::Disconnected),
+        Some(Ok(Message::Close(_))) => Some(HoldEnd::Closed),
+        Some(Err(error)) => {
+            Some(violation(error).map_or(HoldEnd::Disconnected, |(code, text)| HoldEnd::Violation(code, text)))
+        }
+        None => Some(HoldEnd::Disconnected),
     }
 }

@@ -83,7 +83,7 @@ impl OrderBookService {
     /// Cancels the orders of an owner in a book.
     ///
     /// # Errors
-    /// [`BookError::BookNotFound`] or a fault; some orders may be cancelled then.
+    /// [`BookError::BookNotFound`] or a fault; [`BookError::Interrupted`] if some orders are cancelled.
     pub(super) async fn cancel_owner(
         &self,
         symbol: &Symbol,
@@ -94,12 +94,14 @@ impl OrderBookService {
         let side = side.map(Side::letter).unwrap_or_default();
         let mut cancelled = 0;
         for _ in 0..CANCEL_ROUNDS {
-            let (_, reply) = self
-                .call(symbol, None, |target| {
-                    require_orders(symbol, target.rules)?;
-                    Ok(scripts::cancel_owner(target, target.keys.owner(owner), &escaped, side))
-                })
-                .await?;
+            let called = self.call(symbol, None, |target| {
+                require_orders(symbol, target.rules)?;
+                Ok(scripts::cancel_owner(target, target.keys.owner(owner), &escaped, side))
+            });
+            let (_, reply) = called.await.map_err(|error| match cancelled {
+                0 => error,
+                _ => BookError::Interrupted { cancelled, error: Box::new(error) },
+            })?;
             cancelled += reply.number::<u64>(0);
             if reply.word(1) == "0" {
                 return Ok(Cancelled { cancelled, more: false });
@@ -111,7 +113,7 @@ impl OrderBookService {
     /// Cancels the orders of an owner in all books.
     ///
     /// # Errors
-    /// A fault that no book escapes; one that concerns a book is in its result.
+    /// A fault, if no order was cancelled. Otherwise a fault that concerns a book is in its result.
     pub(super) async fn cancel_everywhere(
         &self,
         owner: &Owner,
@@ -121,18 +123,26 @@ impl OrderBookService {
         let mut reply = CancelledEverywhere { books: Vec::new(), cancelled: 0, more: false };
         let results =
             futures_util::future::join_all(symbols.iter().map(|symbol| self.cancel_owner(symbol, owner, side))).await;
+        let mut failure: Option<BookError> = None;
         for (symbol, result) in symbols.into_iter().zip(results) {
             let book = match result {
                 Ok(Cancelled { cancelled: 0, more: false })
                 | Err(BookError::BookNotFound { .. } | BookError::BookIsLevels { .. }) => continue,
                 Ok(Cancelled { cancelled, more }) => BookCancelled { symbol, cancelled, more, error: None },
-                Err(error) => BookCancelled { symbol, cancelled: 0, more: true, error: Some(ItemError::of(error).1) },
+                Err(error) => {
+                    failure = failure.filter(|_| !error.may_be_applied()).or_else(|| Some(error.clone()));
+                    let cancelled = if let BookError::Interrupted { cancelled, .. } = error { cancelled } else { 0 };
+                    BookCancelled { symbol, cancelled, more: true, error: Some(ItemError::of(error).1) }
+                }
             };
             reply.cancelled += book.cancelled;
             reply.more |= book.more;
             reply.books.push(book);
         }
-        Ok(reply)
+        match failure {
+            Some(error) if reply.cancelled == 0 => Err(error),
+            _ => Ok(reply),
+        }
     }
 
     /// Makes several calls of one book in one round trip for each 64, in their order; each has its own result.

@@ -5,7 +5,7 @@ use super::amending::CallBuilder;
 use super::error::BookError;
 use super::identifier::Identifier;
 use super::model::{BatchReply, BatchRequest, BatchResult, Order, PlacedOrder};
-use super::placing::{NewOrder, cancelled, require_orders};
+use super::placing::{NewOrder, cancelled, order_of, require_orders};
 use super::rules::Rules;
 use super::scripts::{self, Reply};
 use super::service::OrderBookService;
@@ -81,6 +81,7 @@ impl OrderBookService {
         request: BatchRequest,
     ) -> Result<BatchReply, BookError> {
         let _timer = self.metrics.time("batch");
+        let cancel: Vec<_> = request.cancel.into_iter().map(|item| Planned::of(item, Ok)).collect();
         let amend = request.amend.into_iter().map(|item| {
             Planned::of(item, |item| match item.order_id.clone() {
                 Some(id) => Ok((id, item)),
@@ -95,7 +96,7 @@ impl OrderBookService {
             .collect();
         let owner = actor.limit();
         let mut builds: Vec<CallBuilder<'_>> = Vec::new();
-        for id in &request.cancel {
+        for id in cancel.iter().filter_map(Planned::runs) {
             let owner = &owner;
             builds.push(Box::new(move |target| {
                 require_orders(symbol, target.rules)?;
@@ -116,10 +117,9 @@ impl OrderBookService {
                 .next()
                 .unwrap_or_else(|| Err(BookError::Unreadable { what: "batch without all replies".to_owned() }))
         };
-        let cancel = request.cancel.iter().map(|id| {
-            let result = next().and_then(|reply| cancelled(id.as_str(), &rules, &reply));
-            self.metrics.count("cancel", &result);
-            BatchResult::of_order(result)
+        let cancel = cancel.into_iter().map(|item| match item {
+            Planned::Refused(result) => *result,
+            Planned::Run(id) => self.counted_cancel(&id, &rules, next()),
         });
         let cancel = cancel.collect();
         let amend = amend.into_iter().map(|item| match item {
@@ -132,6 +132,44 @@ impl OrderBookService {
             Planned::Run(order) => self.counted_place(&order, &rules, next()),
         });
         Ok(BatchReply { cancel, amend, place: place.collect() })
+    }
+
+    /// Replaces the orders of an earlier response by what became of them since. An order that is no longer kept stays as it
+    /// was.
+    ///
+    /// # Errors
+    /// A fault.
+    pub(super) async fn refresh(&self, symbol: &Symbol, orders: Vec<&mut Order>) -> Result<(), BookError> {
+        let find = |order: &&mut Order| -> CallBuilder<'_> {
+            let id = order.order_id.clone();
+            Box::new(move |target| {
+                require_orders(symbol, target.rules)?;
+                Ok(scripts::find(target, &id))
+            })
+        };
+        let builds: Vec<_> = orders.iter().map(find).collect();
+        let (rules, results) = match self.call_each(symbol, &builds).await {
+            Err(BookError::BookNotFound { .. }) => return Ok(()),
+            called => called?,
+        };
+        drop(builds);
+        for (order, result) in orders.into_iter().zip(results) {
+            match result.and_then(|reply| order_of(&order.order_id, &reply)) {
+                // Another order may have taken the id.
+                Ok(now) if (&now.owner, now.created_at) == (&order.owner, order.created_at) => {
+                    *order = now.show(&rules);
+                }
+                Err(BookError::Redis(fault)) => return Err(fault.into()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn counted_cancel(&self, id: &Identifier, rules: &Rules, reply: Result<Reply, BookError>) -> BatchResult {
+        let result = reply.and_then(|reply| cancelled(id.as_str(), rules, &reply));
+        self.metrics.count("cancel", &result);
+        BatchResult::of_order(result)
     }
 
     fn counted_amend(&self, id: &Identifier, rules: &Rules, reply: Result<Reply, BookError>) -> BatchResult {

@@ -15,6 +15,7 @@ use super::scripts::{self, Reply};
 use super::service::OrderBookService;
 use super::state::{BookState, RawLevel};
 use crate::clock::UnixMillis;
+use crate::lifecycle::large_work;
 use crate::redis::unescape;
 use crate::tape::Symbol;
 
@@ -197,7 +198,7 @@ impl OrderBookService {
                 Some(moved) => {
                     let recheck = deadline.min(Instant::now() + RECHECK);
                     // The sender lives as long as the service.
-                    let _ = tokio::time::timeout_at(recheck, moved.changed()).await;
+                    let _ = large_work::idle(tokio::time::timeout_at(recheck, moved.changed())).await;
                 }
             }
         }

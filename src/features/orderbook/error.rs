@@ -130,6 +130,9 @@ pub(super) enum BookError {
     Unsettled { symbol: Symbol },
     #[error("Redis has a {what} that this version of the service does not understand")]
     Unreadable { what: String },
+    /// Orders of an owner were cancelled before the rest failed.
+    #[error("{cancelled} orders were cancelled before this: {error}")]
+    Interrupted { cancelled: u64, error: Box<Self> },
     #[error("could not reach the Redis that keeps the order books")]
     Redis(#[from] RedisFault),
 }
@@ -137,6 +140,15 @@ pub(super) enum BookError {
 impl BookError {
     pub(super) fn invalid(pointer: &str, rule: impl Into<String>) -> Self {
         Self::Invalid { pointer: pointer.to_owned(), rule: rule.into() }
+    }
+
+    /// Whether something may have been changed.
+    pub(super) fn may_be_applied(&self) -> bool {
+        match self {
+            Self::Interrupted { .. } => true,
+            Self::Redis(fault) => fault.outcome != Outcome::NotApplied,
+            _ => false,
+        }
     }
 
     /// The error of a line of a body, naming the field of the line.
@@ -213,6 +225,9 @@ impl From<BookError> for Problem {
             BookError::Body(problem) => problem.as_ref().clone().outcome(Outcome::NotApplied),
             BookError::Unsettled { .. } => known(&OVERLOADED).retry_after(Duration::from_secs(1)),
             BookError::Unreadable { .. } => Self::new(&INTERNAL).caused_by(error.clone()),
+            BookError::Interrupted { error: cause, .. } => {
+                Self::from(cause.as_ref().clone()).detail(&error).outcome(Outcome::Unknown)
+            }
             BookError::Redis(fault) => Self::from(fault.clone()),
         }
     }

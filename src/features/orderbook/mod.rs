@@ -57,7 +57,7 @@ use std::sync::Arc;
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
-use crate::http::access::Access;
+use crate::http::access::{Access, Repetition};
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{ARCHIVE_BEHIND, CALLER, INVALID_HEADER, INVALID_QUERY, JSON_BODY, REDIS_WRITE};
@@ -93,7 +93,8 @@ pub static FEATURE: Feature = Feature {
         ]),
         Access::scoped("GET", "/orderbooks/{symbol}/best", MARKET).problems(&[CALLER, REDIS_WRITE, BOOK]),
         Access::scoped("DELETE", "/orderbooks/{symbol}", ADMIN).fenced().problems(&[CALLER, REDIS_WRITE, BOOK]),
-        Access::scoped("POST", "/orderbooks/{symbol}/orders", WRITE).problems(&[
+        Access::scoped("DELETE", "/fences/orderbooks/{symbol}", ADMIN).problems(&[CALLER, REDIS_WRITE]),
+        Access::scoped("POST", "/orderbooks/{symbol}/orders", WRITE).repeated_by(Repetition::Refresh).problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
@@ -117,22 +118,13 @@ pub static FEATURE: Feature = Feature {
             ORDERS,
             CANCEL,
         ]),
-        Access::scoped("PATCH", "/orderbooks/{symbol}/orders/{order_id}", WRITE).problems(&[
-            CALLER,
-            REDIS_WRITE,
-            JSON_BODY,
-            BOOK,
-            ORDERS,
-            NUMBERS,
-            CANCEL,
-            AMEND,
-        ]),
-        Access::scoped("POST", "/orderbooks/{symbol}/orders/batch", WRITE).heavy().problems(&[
-            CALLER,
-            REDIS_WRITE,
-            JSON_BODY,
-            BOOK,
-        ]),
+        Access::scoped("PATCH", "/orderbooks/{symbol}/orders/{order_id}", WRITE)
+            .repeated_by(Repetition::Refresh)
+            .problems(&[CALLER, REDIS_WRITE, JSON_BODY, BOOK, ORDERS, NUMBERS, CANCEL, AMEND]),
+        Access::scoped("POST", "/orderbooks/{symbol}/orders/batch", WRITE)
+            .heavy()
+            .repeated_by(Repetition::Refresh)
+            .problems(&[CALLER, REDIS_WRITE, JSON_BODY, BOOK]),
         Access::scoped("DELETE", "/orderbooks/{symbol}/orders", WRITE).problems(&[CALLER, REDIS_WRITE, BOOK, ORDERS]),
         Access::scoped("DELETE", "/orders", WRITE).heavy().problems(&[CALLER, REDIS_WRITE, &[&INVALID_QUERY]]),
         Access::scoped("POST", "/orderbooks/{symbol}/fills", MATCH).fenced().problems(&[
@@ -184,5 +176,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::list_books))
         .routes(routes!(routes::get_best_prices))
         .routes(routes!(routes::get_book, routes::replace_book, routes::delete_book))
+        .routes(routes!(routes::reset_book_fence))
         .with_state(books))
 }

@@ -19,7 +19,7 @@ use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::events::Movements;
 use crate::lifecycle::{Phase, Tasks};
-use crate::redis::{Effect, FencingToken, Redis};
+use crate::redis::{Effect, FencingToken, Redis, RedisFault};
 use crate::tape::{Listing, Symbol};
 
 /// How often a call is repeated because orders have expired or rules have changed. Each round ends 64 orders.
@@ -175,7 +175,7 @@ impl OrderBookService {
             _ => return Err(BookError::BookInUse { symbol: symbol.clone() }),
         };
         self.learn(symbol, rules.text())?;
-        self.list(std::slice::from_ref(symbol)).await?;
+        self.list(std::slice::from_ref(symbol)).await.map_err(RedisFault::applied)?;
         Ok((change, rules.settings()))
     }
 
@@ -194,6 +194,14 @@ impl OrderBookService {
         Err(BookError::TooManyBooks { limit })
     }
 
+    /// Forgets the fencing tokens that a book has seen.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn reset_fence(&self, symbol: &Symbol, by: &str) -> Result<(), RedisFault> {
+        self.redis.reset_fence(&self.keys(symbol).fence(), by).await
+    }
+
     /// Deletes a book with its orders. Deleting it again succeeds.
     ///
     /// # Errors
@@ -203,7 +211,8 @@ impl OrderBookService {
         let fence = token.map(|token| self.redis.fence(keys.fence(), token));
         self.redis.call(scripts::delete(&keys, fence.as_ref())).await?;
         self.forget(symbol);
-        Ok(self.unlist(symbol).await?)
+        // Deleting it again removes it from the list.
+        Ok(self.unlist(symbol).await.map_err(RedisFault::applied)?)
     }
 
     /// Ends all expired orders of a book; returns the state after that.

@@ -11,7 +11,7 @@ use super::scripts::{self, Reply, SnapshotPart, thirty_digits};
 use super::service::OrderBookService;
 use crate::http::json_lines::JsonLines;
 use crate::random;
-use crate::redis::FencingToken;
+use crate::redis::{Effect, FencingToken, Outcome};
 use crate::tape::Symbol;
 
 /// The levels and the orders of one script call: 1 ms of Redis's time.
@@ -74,12 +74,13 @@ impl OrderBookService {
         for at in 0..parts {
             let (name, as_of, source) = (&stored.name, snapshot.as_of, stored.source);
             let part = SnapshotPart { name, before: at * LEVELS, is_last: at + 1 == parts, as_of, source };
-            let (_, reply) = self
+            let called = self
                 .call(stored.symbol, stored.token, |target| {
                     let levels = levels(stored.symbol, target.rules, snapshot)?;
                     Ok(scripts::replace_levels(target, part, levels.chunks(LEVELS).nth(at).unwrap_or_default()))
                 })
-                .await?;
+                .await;
+            let (_, reply) = self.or_discard(stored.symbol, at, called).await?;
             if let Some(replaced) = replaced(&reply)? {
                 return Ok(replaced);
             }
@@ -126,7 +127,7 @@ impl OrderBookService {
         is_last: bool,
     ) -> Result<Option<BookReplaced>, BookError> {
         let part = SnapshotPart { name: &stored.name, before, is_last, as_of: None, source: stored.source };
-        let (_, reply) = self
+        let called = self
             .call(stored.symbol, stored.token, |target| {
                 let mut placements = Vec::with_capacity(orders.len());
                 for (number, order) in orders {
@@ -135,7 +136,8 @@ impl OrderBookService {
                 }
                 Ok(scripts::replace_orders(target, part, &placements))
             })
-            .await?;
+            .await;
+        let (_, reply) = self.or_discard(stored.symbol, before, called).await?;
         let number = orders.get(reply.number::<usize>(1)).map_or(0, |(number, _)| *number);
         match reply.status.as_str() {
             "repeated" => Err(BookError::invalid("/order_id", "must not be repeated").on_line(number)),
@@ -143,6 +145,25 @@ impl OrderBookService {
             "overflow" | "expires" => Err(self.refused(&reply).on_line(number)),
             _ => replaced(&reply),
         }
+    }
+
+    /// The result of a part. If Redis refused it, deletes the parts before it, which would otherwise stay until they expire.
+    async fn or_discard<T>(
+        &self,
+        symbol: &Symbol,
+        before: usize,
+        called: Result<T, BookError>,
+    ) -> Result<T, BookError> {
+        if let Err(BookError::Redis(fault)) = &called
+            && before > 0
+            && fault.outcome == Outcome::NotApplied
+        {
+            let unlink = redis::cmd("UNLINK").arg(self.keys(symbol).staged()).take();
+            if let Err(fault) = self.redis.query::<i64>(&unlink, Effect::Write).await {
+                tracing::debug!(%symbol, %fault, "the parts of a snapshot stay until they expire");
+            }
+        }
+        called
     }
 }
 

@@ -41,13 +41,6 @@ pub(super) struct ChannelInfo {
     pub subscribers: usize,
 }
 
-/// The channels with subscribers at this replica.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChannelList)]
-pub(super) struct ChannelsReply {
-    pub items: Vec<ChannelInfo>,
-}
-
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -56,7 +49,21 @@ pub(super) struct ChannelsQuery {
     #[serde(default)]
     #[param(required = false, max_length = 200)]
     pub prefix: String,
+    /// The maximum number of channels in a page.
+    #[serde(default = "default_limit")]
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 1_000, default = 100)]
+    pub limit: usize,
+    /// The `next_cursor` of the previous page: its last channel.
+    #[param(required = false, max_length = 200)]
+    pub cursor: Option<String>,
 }
+
+const fn default_limit() -> usize {
+    100
+}
+
+/// The most channels in a page.
+pub(super) const MAX_CHANNELS: usize = 1_000;
 
 /// A channel token to issue.
 #[derive(Debug, Deserialize, ToSchema)]

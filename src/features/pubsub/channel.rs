@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::delivery::{Delivery, Position};
 use super::hub::{Hub, LocalSubscribers, Registration};
-use super::log_page::LogPage;
+use super::log_page::{LogPage, PAGE_LIFE};
 use super::presence_digest::PresenceFeed;
 use super::ring::{Accepted, Found, RING, Ring, RingBudget};
 use crate::events::{ChannelName, Keep, Namespace};
@@ -114,7 +114,7 @@ impl Channel {
     pub(super) fn load(&self, epoch: &str, top: u64, messages: Vec<Arc<Delivery>>) -> bool {
         let mut state = self.lock();
         if !state.ring.is_ahead_of(epoch, top) {
-            state.ring.replace(epoch, top, messages);
+            state.ring.replace(epoch, top, messages, self.keep() == Keep::Latest);
         }
         state.phase = Phase::Live;
         let is_stored = self.keep() != Keep::None;
@@ -207,6 +207,15 @@ impl Channel {
         self.lock().subscribers.iter().map(|(_, local)| local.len()).sum()
     }
 
+    /// Forgets the page of the log that was read, once it serves no subscriber any more.
+    pub(super) fn forget_page(&self) {
+        if let Ok(mut page) = self.log_reads.try_lock()
+            && page.as_ref().is_some_and(|page| page.at.elapsed() >= PAGE_LIFE)
+        {
+            *page = None;
+        }
+    }
+
     /// Wakes every subscriber.
     pub(super) fn wake_all(&self) {
         self.lock().note_news();
@@ -241,6 +250,11 @@ impl Channel {
     /// The newest message of each key behind a position, in the order of their offsets, and the channel's position.
     pub(super) fn latest_after(&self, position: &Position) -> (Vec<Arc<Delivery>>, Position) {
         self.lock().ring.latest_after(position)
+    }
+
+    /// The last offset of the messages that [`Self::latest_after`] lacks, if it lacks any behind this position.
+    pub(super) fn forgotten_after(&self, position: &Position) -> Option<u64> {
+        self.lock().ring.forgotten_after(position)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -12,10 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
 use super::control::{ControlMessage, control_channel};
-use super::delivery::{Delivery, Position, parsed};
+use super::delivery::{Delivery, Position};
 use super::error::PubSubError;
 use super::hub::{Hub, Registration};
-use super::log_page::{LogPage, LogRead};
 use super::metrics::PubSubMetrics;
 use super::revocation::Revocations;
 use super::ring::{Accepted, RingBudget};
@@ -36,10 +35,6 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(1);
 /// How long readiness shows a gap.
 const GAPS_SHOWN: Duration = Duration::from_secs(60);
-/// The most messages of one page of the log.
-const PAGE: usize = 100;
-/// How long a page of the log serves further subscribers.
-const PAGE_LIFE: Duration = Duration::from_secs(1);
 
 /// Every channel with subscribers at this replica.
 #[derive(Debug)]
@@ -161,7 +156,7 @@ impl Channels {
     ) -> Result<Option<Position>, PubSubError> {
         let Some(mut now) = channel.live().await else { return Ok(None) };
         let Some(since) = since.filter(|since| !now.reaches(since)) else { return Ok(Some(now)) };
-        let range = HistoryRange { order: HistoryOrder::Asc, offset: None, limit: 0 };
+        let range = HistoryRange { order: HistoryOrder::Asc, offset: None, limit: 0, bytes: 0 };
         let stored = self.events.history(&channel.name, range).await?;
         if !(Position { epoch: stored.epoch.into(), offset: stored.offset }).reaches(since) {
             return Ok(Some(now));
@@ -173,31 +168,6 @@ impl Channels {
             now = loaded;
         }
         Ok(Some(now))
-    }
-
-    /// Reads the log behind a position. Subscribers that follow each other share one read.
-    ///
-    /// # Errors
-    /// A fault of Redis.
-    pub(super) async fn read_log(&self, channel: &Channel, after: &Position) -> Result<Arc<LogRead>, PubSubError> {
-        let mut page = channel.log_reads.lock().await;
-        if let Some(page) = page.as_ref()
-            && page.at.elapsed() < PAGE_LIFE
-            && page.read.epoch == after.epoch
-            && page.after.offset <= after.offset
-            && page.read.messages.last().is_some_and(|last| after.offset < last.offset)
-        {
-            return Ok(Arc::clone(&page.read));
-        }
-        let range = HistoryRange { order: HistoryOrder::Asc, offset: Some(after.offset), limit: PAGE };
-        let history = self.events.history(&channel.name, range).await?;
-        self.metrics.log_reads.inc();
-        let messages = parsed(&history.messages);
-        let read = LogRead { epoch: history.epoch.into(), first: history.first, top: history.offset, messages };
-        let read = Arc::new(read);
-        let after = Position { epoch: read.epoch.clone(), offset: after.offset };
-        *page = Some(LogPage { after, read: Arc::clone(&read), at: Instant::now() });
-        Ok(read)
     }
 
     /// Takes what Redis publishes, until `stop`.
@@ -269,9 +239,7 @@ impl Channels {
             self.metrics.holes.inc();
             self.request_load(channel);
         }
-        if self.rings.is_exceeded() {
-            self.empty_rings();
-        }
+        self.bound_rings();
     }
 
     /// Measures how long a message took to a subscription that began at `since`. Repetitions of older messages say nothing
@@ -286,7 +254,10 @@ impl Channels {
     }
 
     /// Empties the rings that were not used for the longest time until those of all channels are small enough.
-    fn empty_rings(&self) {
+    pub(super) fn bound_rings(&self) {
+        if !self.rings.is_exceeded() {
+            return;
+        }
         let open = self.list("");
         let mut used: Vec<_> = open.iter().filter_map(|channel| Some((channel.ring_used()?, channel))).collect();
         used.sort_unstable_by_key(|(used, _)| *used);
@@ -336,6 +307,7 @@ impl Channels {
             let heard = *self.heard();
             self.component_health.report("pubsub", health(lost, has_gaps, heard));
             self.lock().retain(|name, channel| {
+                channel.forget_page();
                 if channel.presence.release() {
                     channel.wake_all();
                 }

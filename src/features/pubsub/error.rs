@@ -16,10 +16,8 @@ problems! { PROBLEMS:
          the first one that was not. Give every message an id, fix the stream and send all of it again.";
     EVENT_SUPERSEDED = "event-superseded", CONFLICT, "A newer revision was published",
         "The channel has a message with this revision or a later one, so this message was not published.";
-    CHANNEL_FULL = "channel-full", CONFLICT, "The channel keeps no further keys",
-        "A channel that keeps the latest message of each key has room for 1,000 keys. Nothing was published.";
-    SOCKET_UPGRADE_REQUIRED = "socket-upgrade-required", UPGRADE_REQUIRED, "The route is a WebSocket",
-        "Connect with a WebSocket client, or use GET /pubsub/sse.";
+    CHANNEL_FULL = "channel-full", CONFLICT, "The channel keeps no further messages",
+        "A channel that keeps the latest message of each key has room for 1,000 keys and 2 MiB. Nothing was published.";
     TOO_MANY_SOCKETS = "too-many-sockets", TOO_MANY_REQUESTS, "The credential has too many real-time connections",
         "One credential may have pubsub.sockets_per_caller connections at one replica. Use one connection for several \
          channels, or close others.";
@@ -111,7 +109,7 @@ impl From<PubSubError> for Problem {
             }
             PubSubError::Events(EventsError::UnknownChannel { .. }) => &CHANNEL_UNKNOWN,
             PubSubError::Events(EventsError::Superseded { .. }) => &EVENT_SUPERSEDED,
-            PubSubError::Events(EventsError::TooManyKeys { .. }) => &CHANNEL_FULL,
+            PubSubError::Events(EventsError::LatestFull { .. }) => &CHANNEL_FULL,
             PubSubError::Forbidden { .. } => &problem::FORBIDDEN,
             PubSubError::Unauthenticated { .. } | PubSubError::Revoked => &problem::UNAUTHENTICATED,
             PubSubError::AlreadySubscribed { .. } => &ALREADY_SUBSCRIBED,

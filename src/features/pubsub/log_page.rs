@@ -1,9 +1,12 @@
 //! A page of a channel's log, which serves several subscribers.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::delivery::{Delivery, Position};
+
+/// How long a page of the log serves further subscribers.
+pub(super) const PAGE_LIFE: Duration = Duration::from_secs(1);
 
 /// The last page that was read from the log.
 #[derive(Debug)]

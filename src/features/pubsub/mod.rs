@@ -67,7 +67,9 @@ use crate::events::{self, PubSubConfig};
 use crate::http::access::{Access, Repetition};
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::http::problem::{CALLER, INVALID_QUERY, JSON_BODY, OVERLOADED, ProblemKind, REDIS_READ, REDIS_WRITE};
+use crate::http::problem::{
+    CALLER, INVALID_QUERY, JSON_BODY, OVERLOADED, ProblemKind, REDIS_READ, REDIS_WRITE, UPGRADE_REQUIRED,
+};
 use error::{CHANNEL, CONNECT, PUBLISH};
 use service::PubSubService;
 
@@ -109,6 +111,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             CHANNEL,
         ]),
+        Access::scoped("DELETE", "/fences/pubsub/{channel}", ADMIN).problems(&[CALLER, REDIS_WRITE]),
         Access::scoped("GET", "/pubsub/namespaces", READ).problems(&[CALLER]),
         Access::scoped("GET", "/pubsub/channels", READ).problems(&[CALLER, CHANNEL]),
         Access::scoped("POST", "/pubsub/tokens", WRITE)
@@ -116,12 +119,12 @@ pub static FEATURE: Feature = Feature {
             .repeated_by(Repetition::Rerun),
         Access::scoped("POST", "/pubsub/disconnect", ADMIN).problems(&[CALLER, JSON_BODY, REDIS_WRITE]),
         Access::scoped("POST", "/pubsub/unsubscribe", ADMIN).problems(&[CALLER, JSON_BODY, REDIS_WRITE]),
-        Access::in_band("GET", "/pubsub/ws").problems(&[CALLER, CONNECT, &[&error::SOCKET_UPGRADE_REQUIRED]]),
+        Access::in_band("GET", "/pubsub/ws").problems(&[CALLER, CONNECT, &[&UPGRADE_REQUIRED]]),
         Access::in_band("GET", "/pubsub/sse").problems(&[CALLER, REDIS_READ, CHANNEL, CONNECT]),
         Access::in_band("GET", "/connection/websocket").problems(&[
             CALLER,
             CONNECT,
-            &[&INVALID_QUERY, &error::SOCKET_UPGRADE_REQUIRED],
+            &[&INVALID_QUERY, &UPGRADE_REQUIRED],
         ]),
         Access::scoped("POST", "/publish", WRITE).problems(SERVER_API),
         Access::scoped("POST", "/broadcast", WRITE).heavy().problems(SERVER_API),
@@ -162,6 +165,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::publish_message))
         .routes(routes!(routes::publish_messages))
         .routes(routes!(routes::get_history, routes::delete_history))
+        .routes(routes!(routes::reset_channel_fence))
         .routes(routes!(routes::get_latest))
         .routes(routes!(routes::get_presence))
         .routes(routes!(routes::get_presence_stats))

@@ -11,7 +11,7 @@ use crate::clock::UnixMillis;
 use crate::events::{ChannelName, Member, Message, Published, TagMap, is_message_type, is_short, on_one_line};
 use crate::http::batch_item::BatchItem;
 use crate::http::integer;
-use crate::http::portable_json::is_portable;
+use crate::http::portable_json::{is_portable, unique_names};
 use crate::http::reply::ItemError;
 use crate::random;
 
@@ -19,6 +19,10 @@ use crate::random;
 pub(super) const MAX_BATCH: usize = 1_000;
 /// The most messages of a page of the history.
 pub(super) const MAX_PAGE: usize = 300;
+/// The most bytes of its messages, over HTTP ...
+pub(super) const PAGE_BYTES: usize = 1 << 20;
+/// ... and elsewhere, where replies wait in the memory of a connection.
+pub(super) const SHORT_PAGE_BYTES: usize = 128 << 10;
 /// The longest wait for a message, milliseconds: [`crate::http::access::LONGEST_WAIT`].
 pub(super) const MAX_WAIT_MS: u64 = 30_000;
 
@@ -71,7 +75,7 @@ pub(super) struct PublishRequest {
     #[schema(min_length = 1, max_length = 128)]
     pub key: Option<String>,
     /// Up to 16 short labels, by which subscribers filter.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique_names")]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub tags: TagMap,
     /// The revision of the entity. If the channel has a message with this revision or a later one, the message is rejected.
@@ -217,7 +221,7 @@ pub(super) struct HistoryQuery {
     /// `next_cursor` of the previous page, instead of `since` and `epoch`.
     #[param(required = false, min_length = 3, max_length = 64)]
     pub cursor: Option<String>,
-    /// The most messages.
+    /// The most messages. A page ends earlier where it would exceed 1 MiB; a larger message comes alone.
     #[param(required = false, minimum = 1, maximum = 300, default = 100)]
     pub limit: Option<usize>,
     /// `asc`: the oldest first; `desc`: the newest first.

@@ -13,6 +13,7 @@ use super::presence_digest::PresenceDigest;
 use super::subscriber::Subscribed;
 use super::subscription::Mode;
 use crate::events::{ChannelName, TagMap};
+use crate::http::portable_json::unique_names;
 
 /// The most bytes of messages in the reply to a subscription: a frame must fit into the buffer of a socket.
 const MAX_REPLY: usize = 128 << 10;
@@ -44,7 +45,7 @@ pub(super) struct Command {
     pub data: Option<Box<RawValue>>,
     pub message_id: Option<String>,
     pub key: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique_names")]
     pub tags: TagMap,
     pub revision: Option<u64>,
     pub version: Option<String>,

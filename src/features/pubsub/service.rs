@@ -15,7 +15,7 @@ use super::delivery::Position;
 use super::error::PubSubError;
 use super::event_types;
 use super::metrics::PubSubMetrics;
-use super::model::{HistoryReply, PresenceReply, PublishReply, PublishRequest};
+use super::model::{HistoryReply, PAGE_BYTES, PresenceReply, PublishReply, PublishRequest};
 use super::presence::Presence;
 use super::sockets::Sockets;
 use super::subscriber::{Subscribed, Subscriber};
@@ -26,7 +26,7 @@ use crate::config::http::HttpConfig;
 use crate::deps::Deps;
 use crate::events::{ChannelName, Events, EventsError, HistoryOrder, HistoryRange, Message, Namespace, PubSubConfig};
 use crate::http::auth::Principal;
-use crate::lifecycle::{Phase, Tasks};
+use crate::lifecycle::{Phase, Tasks, large_work};
 use crate::redis::{FencingToken, Outcome, Redis, RedisFault};
 
 /// Serves the channels.
@@ -56,7 +56,9 @@ impl PubSubService {
     pub(super) fn new(deps: &Deps, config: PubSubConfig, http: HttpConfig) -> Arc<Self> {
         let namespaces = config.namespaces.iter().map(|namespace| namespace.pattern.as_str());
         let metrics = PubSubMetrics::new(&deps.metrics, namespaces);
-        let sockets = Sockets::new(config.max_sockets, config.sockets_per_caller);
+        // One credential leaves half of all connections to others.
+        let sockets_per_caller = config.sockets_per_caller.min(http.max_connections.div_ceil(2));
+        let sockets = Sockets::new(config.max_sockets, sockets_per_caller);
         let redis = deps.redis.state.clone();
         let presence = Presence::new(deps.events.clone(), redis.clone(), deps.clock.clone());
         let writer = Arc::clone(&presence);
@@ -186,7 +188,7 @@ impl PubSubService {
             Ok(_) => "published",
             Err(EventsError::Superseded { .. }) => "superseded",
             Err(EventsError::Redis(_)) => "failed",
-            Err(EventsError::UnknownChannel { .. } | EventsError::TooManyKeys { .. }) => "refused",
+            Err(EventsError::UnknownChannel { .. } | EventsError::LatestFull { .. }) => "refused",
         };
         let namespace = self.events.namespace(channel).ok();
         let pattern = namespace.as_ref().map_or("", |namespace| namespace.pattern.as_str());
@@ -237,7 +239,7 @@ impl PubSubService {
         Ok(())
     }
 
-    /// Reads a page of the history.
+    /// Reads a page of the history, of at most `limit` messages and `bytes`; a larger message comes alone.
     ///
     /// # Errors
     /// [`PubSubError::Events`].
@@ -247,9 +249,10 @@ impl PubSubService {
         since: Option<Position>,
         order: HistoryOrder,
         limit: usize,
+        bytes: usize,
     ) -> Result<HistoryReply, PubSubError> {
         let offset = since.as_ref().map(|since| since.offset);
-        let mut history = self.events.history(channel, HistoryRange { order, offset, limit: limit + 1 }).await?;
+        let mut history = self.events.history(channel, HistoryRange { order, offset, limit, bytes }).await?;
         let mut recovered = None;
         if let Some(since) = &since {
             let is_same = *since.epoch == *history.epoch;
@@ -259,15 +262,12 @@ impl PubSubService {
             if !is_same {
                 // Offsets of another epoch say nothing about these messages. The position is taken from this read as well: it may
                 // already have further messages.
-                let range = HistoryRange { order, offset: None, limit: limit + 1 };
+                let range = HistoryRange { order, offset: None, limit, bytes };
                 history = self.events.history(channel, range).await?;
             }
         }
-        let mut messages = history.messages;
-        let has_more = messages.len() > limit;
-        messages.truncate(limit);
-        let items: Vec<_> = messages.into_iter().filter_map(|text| RawValue::from_string(text).ok()).collect();
-        let last = items.last().filter(|_| has_more).and_then(|last| offset_of(last));
+        let items: Vec<_> = history.messages.into_iter().filter_map(|text| RawValue::from_string(text).ok()).collect();
+        let last = items.last().filter(|_| history.has_more).and_then(|last| offset_of(last));
         let next_cursor = last.map(|offset| format!("{}.{offset}", history.epoch));
         Ok(HistoryReply { items, offset: history.offset, epoch: history.epoch, recovered, next_cursor })
     }
@@ -289,8 +289,8 @@ impl PubSubService {
         let mut events = Vec::new();
         let deadline = tokio::time::Instant::now() + wait;
         while messages.is_empty() && recovered != Some(false) {
-            let ready = tokio::time::timeout_at(deadline, subscriber.ready()).await;
-            subscriber.collect(usize::MAX, &mut events).await;
+            let ready = large_work::idle(tokio::time::timeout_at(deadline, subscriber.ready())).await;
+            subscriber.collect(PAGE_BYTES, &mut events).await;
             for event in events.drain(..) {
                 match event {
                     Event::Message { delivery, .. } => messages.push(delivery),

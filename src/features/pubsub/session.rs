@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::access::{Verb, may};
 use super::delivery::Position;
 use super::error::PubSubError;
-use super::model::{HistoryReply, PresenceReply, PublishReply, PublishRequest};
+use super::model::{HistoryReply, PresenceReply, PublishReply, PublishRequest, SHORT_PAGE_BYTES};
 use super::service::PubSubService;
 use super::sockets::{SocketHandle, SocketPermit};
 use super::subscriber::{Subscribed, Subscriber};
@@ -114,6 +114,11 @@ impl Session {
         self.caller.authenticator.has_expired(credential)
     }
 
+    /// Whether the credential has ended: nothing may be done or delivered with it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.expires.is_some_and(|at| at <= Instant::now())
+    }
+
     /// The time until the credential ends; `None` if it does not.
     pub(super) fn expires_in(&self) -> Option<Duration> {
         self.expires.map(|at| at.saturating_duration_since(Instant::now()))
@@ -163,9 +168,10 @@ impl Session {
     /// When a channel token ends that permits the channel.
     fn verify(&self, token: &str, channel: &ChannelName) -> Result<Instant, PubSubError> {
         let tokens = self.pubsub.tokens.as_ref().ok_or(PubSubError::TokensDisabled)?;
-        let token = tokens.verify(token).filter(|token| token.permits(channel, self.subject()));
+        let now = self.pubsub.clock.now();
+        let token = tokens.verify(token, now).filter(|token| token.permits(channel, self.subject()));
         let token = token.ok_or_else(|| PubSubError::TokenInvalid { channel: channel.clone() })?;
-        let left = token.left(self.pubsub.clock.now()).ok_or(PubSubError::TokenExpired)?;
+        let left = token.left(now).ok_or(PubSubError::TokenExpired)?;
         Ok(Instant::now() + left)
     }
 
@@ -232,7 +238,7 @@ impl Session {
         limit: usize,
     ) -> Result<HistoryReply, PubSubError> {
         self.require(Verb::Subscribe, channel)?;
-        self.pubsub.history(channel, since, order, limit).await
+        self.pubsub.history(channel, since, order, limit, SHORT_PAGE_BYTES).await
     }
 
     /// The clients of a channel; only their numbers unless `is_list`.

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::SinkExt;
 use prometheus::IntGauge;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
 
-use super::error::SOCKET_UPGRADE_REQUIRED;
 use super::service::PubSubService;
 use super::session::{Ended, Session};
 use super::subscription::Event;
@@ -22,6 +19,7 @@ use crate::events::ChannelName;
 use crate::http::auth::{Caller, check_origin};
 use crate::http::extract::OpenConnection;
 use crate::http::problem::Problem;
+use crate::http::websocket::{answer_close, upgrade_required, violation};
 use crate::random;
 
 /// The size of the read buffer, which every socket has for its whole life.
@@ -38,8 +36,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(25);
 /// A client must answer a ping, and read what it is sent, within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After the credential expires, the client has this time to send another.
-const EXPIRY_GRACE: Duration = Duration::from_secs(25);
 
 /// Why the service closes a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +96,7 @@ pub(super) trait Protocol: Send + 'static {
 /// Upgrades a request to a WebSocket that speaks `protocol`.
 ///
 /// # Errors
-/// `forbidden` for a foreign origin, `unauthenticated` for a revoked token, `socket-upgrade-required`, `overloaded` or `too-many-sockets`.
+/// `forbidden` for a foreign origin, `unauthenticated` for a revoked token, `upgrade-required`, `overloaded` or `too-many-sockets`.
 pub(super) async fn upgrade<P: Protocol>(
     pubsub: &Arc<PubSubService>,
     caller: Caller,
@@ -110,11 +106,7 @@ pub(super) async fn upgrade<P: Protocol>(
     protocol: P,
 ) -> Result<Response, Problem> {
     check_origin(headers, &pubsub.origins)?;
-    let upgrade = upgrade.map_err(|rejection| {
-        Problem::new(&SOCKET_UPGRADE_REQUIRED)
-            .header(header::UPGRADE, HeaderValue::from_static("websocket"))
-            .caused_by(rejection)
-    })?;
+    let upgrade = upgrade.map_err(upgrade_required)?;
     pubsub.refuse_revoked(caller.principal.as_deref()).await?;
     let gauge = pubsub.metrics.connections.with_label_values(&[P::TRANSPORT]);
     let permit = pubsub.sockets.admit(caller.principal.as_deref(), gauge)?;
@@ -134,17 +126,6 @@ pub(super) async fn upgrade<P: Protocol>(
             Connection { socket, session, protocol, events: Vec::new(), replies: Vec::new(), _open: open }.run().await;
         });
     }))
-}
-
-/// The reason to close a connection that cannot be read; `None` if it is lost.
-fn violation(error: axum::Error) -> Option<CloseReason> {
-    match *error.into_inner().downcast::<tungstenite::Error>().ok()? {
-        tungstenite::Error::Capacity(_) => Some(CloseReason::Violation(1009, "the frame is too large")),
-        tungstenite::Error::Utf8(_) => Some(CloseReason::Violation(1007, "the text is not UTF-8")),
-        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        tungstenite::Error::Protocol(_) => Some(CloseReason::Violation(1002, "the frame violates RFC 6455")),
-        _ => None,
-    }
 }
 
 struct Connection<P> {
@@ -199,10 +180,20 @@ impl<P: Protocol> Connection<P> {
                         Some(Ok(Message::Binary(_))) => {
                             return Some(CloseReason::BadFrame("only text frames are accepted".to_owned()));
                         }
-                        Some(Ok(Message::Close(_))) | None => return None,
-                        Some(Err(error)) => return violation(error),
+                        Some(Ok(Message::Close(_))) => {
+                            answer_close(&mut self.socket, PATIENCE).await;
+                            return None;
+                        }
+                        Some(Err(error)) => {
+                            return violation(error).map(|(code, text)| CloseReason::Violation(code, text));
+                        }
+                        None => return None,
                     };
                     for command in P::commands(&text) {
+                        // The timer may be as late as this command.
+                        if self.session.is_over() {
+                            return Some(CloseReason::Expired);
+                        }
                         if !self.session.take_command() {
                             return Some(CloseReason::TooManyCommands);
                         }
@@ -221,6 +212,9 @@ impl<P: Protocol> Connection<P> {
                     let ended = self.session.obey();
                     let Some(ended) = ended else { return Some(CloseReason::Disconnected) };
                     self.session.subscriber.collect(WRITE_BUFFER, &mut self.events).await;
+                    if self.session.is_over() {
+                        return Some(CloseReason::Expired);
+                    }
                     let events = std::mem::take(&mut self.events);
                     let mut frames: Vec<_> =
                         ended.iter().map(|(channel, why)| self.protocol.unsubscribed(channel, *why)).collect();
@@ -255,7 +249,7 @@ impl<P: Protocol> Connection<P> {
         if !self.protocol.is_connected() && schedule.started + CONNECT_TIMEOUT <= now {
             return Some(CloseReason::ConnectTimeout);
         }
-        if self.session.expires.is_some_and(|at| Instant::from_std(at) + EXPIRY_GRACE <= now) {
+        if self.session.is_over() {
             return Some(CloseReason::Expired);
         }
         if schedule.pinged.is_some_and(|pinged| pinged + PATIENCE <= now) {
@@ -280,7 +274,7 @@ impl<P: Protocol> Connection<P> {
     /// When something is due next.
     fn deadline(&self, schedule: &Schedule) -> Instant {
         let connect = (!self.protocol.is_connected()).then(|| schedule.started + CONNECT_TIMEOUT);
-        let expiry = self.session.expires.map(|at| Instant::from_std(at) + EXPIRY_GRACE);
+        let expiry = self.session.expires.map(Instant::from_std);
         let pong = schedule.pinged.map(|pinged| pinged + PATIENCE);
         let token = self.session.next_token_end().map(Instant::from_std);
         let others = [connect, expiry, token, pong, schedule.drain];

@@ -30,7 +30,7 @@ use crate::http::auth::{Caller, check_origin};
 use crate::http::extract::OpenConnection;
 use crate::http::negotiation::preferred;
 use crate::http::problem::Problem;
-use crate::http::reply::event_stream;
+use crate::http::reply::limited_event_stream;
 use crate::random;
 
 /// The most channels of one stream: its event ids contain a position in each.
@@ -135,11 +135,13 @@ pub(super) async fn stream_events(
 
 fn respond(stream: EventWriter, beginning: String, open: Option<OpenConnection>) -> Response {
     let heartbeat = Instant::now() + HEARTBEAT;
+    let (tasks, idle) = (stream.session.pubsub.tasks.clone(), stream.session.pubsub.body_idle);
     let state = StreamState { stream, beginning: Some(beginning), heartbeat, drain: None, is_over: false, _open: open };
-    event_stream(stream::unfold(state, |mut state| async move {
+    let pieces = stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
         Some((chunk, state))
-    }))
+    });
+    limited_event_stream(pieces, &tasks, idle)
 }
 
 /// Writes events with the ids of their positions.
@@ -175,12 +177,27 @@ impl StreamState {
             let phase = self.stream.session.pubsub.phase.clone();
             let due = [Some(self.heartbeat), self.drain, self.stream.session.expires].into_iter().flatten().min()?;
             tokio::select! {
+                // The timer first: nothing is delivered once the credential has ended.
+                biased;
+                () = tokio::time::sleep_until(due.into()) => {
+                    let now = Instant::now();
+                    if self.drain.is_some_and(|at| at <= now) {
+                        self.is_over = true;
+                        return Some(format!("retry: {}\n\n", retry_ms()).into());
+                    }
+                    if self.stream.session.is_over() {
+                        self.is_over = true;
+                        return Some(Bytes::from_static(b"event: expired\ndata: {}\n\n"));
+                    }
+                    self.heartbeat = now + HEARTBEAT;
+                    return Some(Bytes::from_static(b":\n\n"));
+                }
                 () = self.stream.session.subscriber.ready() => {
                     if self.stream.session.obey().is_none_or(|_| self.stream.session.subscriber.channels().next().is_none()) {
                         return None;
                     }
                     self.stream.session.subscriber.collect(CHUNK, &mut events).await;
-                    if events.is_empty() {
+                    if events.is_empty() || self.stream.session.is_over() {
                         continue;
                     }
                     self.heartbeat = Instant::now() + HEARTBEAT;
@@ -189,19 +206,6 @@ impl StreamState {
                 () = phase.draining(), if self.drain.is_none() => {
                     let spread = self.stream.session.pubsub.config.drain_spread.duration();
                     self.drain = Some(Instant::now() + spread.mul_f64(random::fraction()));
-                }
-                () = tokio::time::sleep_until(due.into()) => {
-                    let now = Instant::now();
-                    if self.drain.is_some_and(|at| at <= now) {
-                        self.is_over = true;
-                        return Some(format!("retry: {}\n\n", retry_ms()).into());
-                    }
-                    if self.stream.session.expires.is_some_and(|at| at <= now) {
-                        self.is_over = true;
-                        return Some(Bytes::from_static(b"event: expired\ndata: {}\n\n"));
-                    }
-                    self.heartbeat = now + HEARTBEAT;
-                    return Some(Bytes::from_static(b":\n\n"));
                 }
             }
         }

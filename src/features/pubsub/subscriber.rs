@@ -226,17 +226,16 @@ impl Joined {
             return Err(RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied).into());
         }
         // The subscription and the newest messages take a round trip each.
-        let live = channels.live(&subscription.channel, since.as_ref());
-        let Ok(now) = tokio::time::timeout(2 * channels.events.timeout(), live).await else {
-            return Err(RedisFault::timeout(Effect::Read).into());
-        };
-        let now = now?.ok_or_else(denied)?;
+        let patience = 2 * channels.events.timeout();
+        let late = |_| RedisFault::timeout(Effect::Read);
         if subscription.delivering.snapshot {
-            let (messages, position) =
-                subscription.channel.latest_after(&Position { epoch: Box::default(), offset: 0 });
+            let snapshot = tokio::time::timeout(patience, channels.snapshot(&subscription.channel));
+            let (messages, position) = snapshot.await.map_err(late)?.ok_or_else(denied)?;
             subscription.position = position.clone();
             return Ok(Subscribed { position, recovered: None, messages });
         }
+        let live = channels.live(&subscription.channel, since.as_ref());
+        let now = tokio::time::timeout(patience, live).await.map_err(late)??.ok_or_else(denied)?;
         let Some(since) = since else {
             subscription.position = now.clone();
             return Ok(Subscribed { position: now, recovered: None, messages: Vec::new() });

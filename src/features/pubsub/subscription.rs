@@ -242,6 +242,9 @@ impl Subscription {
     /// Adds the newest message of each key.
     fn deliver_latest(&mut self, channels: &Channels, events: &mut Vec<Event>) {
         let (messages, position) = self.channel.latest_after(&self.position);
+        if let Some(to) = self.channel.forgotten_after(&self.position) {
+            self.gap(channels, position.epoch.clone(), to, GapReason::Trimmed, events);
+        }
         let passed = if position.epoch == self.position.epoch {
             position.offset.saturating_sub(self.position.offset)
         } else {

@@ -22,7 +22,7 @@ use super::socket::{self, CloseReason, Protocol};
 use super::subscription::{Delivering, Event};
 use crate::events::{ChannelName, HistoryOrder};
 use crate::http::auth::Caller;
-use crate::http::extract::{NoQuery, OpenConnection, read_json};
+use crate::http::extract::{NoQuery, OpenConnection, json_message, read_json};
 use crate::http::problem::Problem;
 
 /// Open a WebSocket for real-time messages.
@@ -59,7 +59,8 @@ impl Protocol for Native {
         text: &str,
         replies: &mut Vec<Utf8Bytes>,
     ) -> Result<(), CloseReason> {
-        let command: Command = read_json(text.as_bytes()).map_err(|error| CloseReason::BadFrame(error.to_string()))?;
+        let command: Command =
+            read_json(text.as_bytes()).map_err(|error| CloseReason::BadFrame(json_message(&error)))?;
         if !self.is_connected && command.cmd != CommandName::Connect {
             return Err(CloseReason::Unauthenticated("the first command must be connect".to_owned()));
         }

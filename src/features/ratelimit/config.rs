@@ -40,7 +40,7 @@ pub(super) struct DescriptorConfig {
     pub limiter: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EntryConfig {
     pub key: String,
@@ -155,6 +155,12 @@ impl Section for RatelimitConfig {
             }
             if descriptor.entries.is_empty() || descriptor.entries.iter().any(|entry| entry.key.is_empty()) {
                 return refuse("entries", "must not be empty, and each entry needs a key".to_owned());
+            }
+            let is_equal = |earlier: &DescriptorConfig| {
+                (&earlier.domain, &earlier.entries) == (&descriptor.domain, &descriptor.entries)
+            };
+            if self.envoy.iter().take(at).any(is_equal) {
+                return refuse("entries", "must not be repeated in a domain".to_owned());
             }
             if !names.contains(&descriptor.limiter) {
                 return refuse("limiter", format!("must name a limiter, got `{}`", descriptor.limiter));

@@ -31,7 +31,9 @@ impl LimitService {
     /// [`LimitError::Unavailable`], [`LimitError::Redis`]; if the outcome is unknown, the cost may have been taken.
     pub(super) async fn check(&self, check: ResolvedCheck) -> Result<Decision, LimitError> {
         let started = self.clock.elapsed();
-        let is_cacheable = check.forced.is_none() && check.limiter.reservations_ms.is_none();
+        // Other strategies of callers, and settlements, may change the state of a refused key in either direction.
+        let is_cacheable =
+            check.forced.is_none() && check.limiter.reservations_ms.is_none() && !check.limiter.is_inline;
         if is_cacheable && let Some(decision) = self.denials.find(&check) {
             self.record(started, slice::from_ref(&decision));
             return Ok(decision);
@@ -160,6 +162,7 @@ impl LimitService {
                 Err(NotDone::TooManyReservations) => {
                     return Err(LimitError::TooManyReservations { max: MAX_OPEN });
                 }
+                Err(NotDone::UsedTooMuch { .. }) => break,
                 Err(NotDone::OutsideWindow { now }) => {
                     checks.iter().try_for_each(|check| move_to(&check.limiter.rule.algorithm, now))?;
                 }

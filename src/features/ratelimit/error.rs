@@ -68,7 +68,7 @@ pub(super) enum LimitError {
     TooManyReservations { max: usize },
     #[error("there is no such reservation")]
     UnknownReservation,
-    #[error("cost must be at most {max}, ten times the limit, got {used}")]
+    #[error("cost must be at most {max}, ten times the limit or what was reserved, got {used}")]
     UsedTooMuch { used: u64, max: u64 },
     #[error("the operating system has no randomness")]
     NoRandomness(#[from] getrandom::Error),

@@ -173,8 +173,8 @@ impl KeyIndex {
     }
 
     async fn without_state(&self, limiter: &Limiter, indexed: &[LimitKey]) -> Result<Vec<LimitKey>, RedisFault> {
-        let state = |key| limiter.pattern.state(self.redis.keys(), key);
-        let commands: Vec<Cmd> = indexed.iter().map(|key| command("EXISTS", state(key))).collect();
+        let states = |key| limiter.pattern.states(self.redis.keys(), key);
+        let commands: Vec<Cmd> = indexed.iter().map(|key| command("EXISTS", &states(key))).collect();
         let mut gone = Vec::new();
         for (key, reply) in indexed.iter().zip(self.redis.query_all(&commands, Effect::Read).await?) {
             if reply? == Value::Int(0) {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::model::LimitKey;
-use super::strategy::Strategy;
+use super::strategy::rule::Rule;
 use crate::redis::{Key, KeySpace, Segment};
 
 /// The pattern of a limiter's keys: a fixed prefix, then the parts that a request's key consists of.
@@ -12,13 +12,24 @@ use crate::redis::{Key, KeySpace, Segment};
 pub(super) struct KeyPattern {
     text: String,
     prefix: usize,
+    /// Whether it names the states of exceptions.
+    of_exceptions: bool,
 }
 
 impl KeyPattern {
-    /// The pattern of limits with a caller's own strategy; strategies do not share keys.
-    pub(super) fn inline(strategy: &Strategy) -> Self {
-        let prefix = format!("rate_limit:inline:{}:", strategy.kind());
-        Self { prefix: prefix.len(), text: format!("{prefix}{{key}}") }
+    /// The pattern of limits with a caller's own strategy. Kinds of strategy do not share keys, nor do different windows.
+    pub(super) fn inline(rule: &Rule) -> Self {
+        let mut prefix = format!("rate_limit:inline:{}:", rule.strategy.kind());
+        if let Some(window) = rule.window() {
+            prefix.push_str(&window);
+            prefix.push(':');
+        }
+        Self { prefix: prefix.len(), text: format!("{prefix}{{key}}"), of_exceptions: false }
+    }
+
+    /// The pattern of the states in which exceptions count whose rule cannot share the limiter's state.
+    pub(super) fn of_exceptions(&self) -> Self {
+        Self { of_exceptions: true, ..self.clone() }
     }
 
     /// The whole pattern, such as `rate_limit:api:{ip}:{endpoint}`.
@@ -32,21 +43,28 @@ impl KeyPattern {
     }
 
     /// `rate_limit:api:<key>` and so on - string, the state of a limit; `check.lua` describes its format. Expires once
-    /// the state no longer affects decisions; deleted by a reset.
+    /// the state no longer affects decisions; deleted by a reset. `rate_limit:exceptions:{<that key>}` - string, the state
+    /// of an exception whose rule counts in another way.
     ///
     /// A key that begins with a group in braces keeps the braces: a cluster stores all keys of one group in one slot.
     pub(super) fn state(&self, space: &KeySpace, key: &LimitKey) -> Key {
         let prefix = self.prefix();
-        match key.group() {
+        let state = match key.group() {
             Some((group, rest)) => space.key(format_args!("{prefix}{{{}}}{}", Segment(group), Segment(rest))),
             None => space.text_key(prefix, key.as_str()),
-        }
+        };
+        if self.of_exceptions { state.sibling("rate_limit:exceptions") } else { state }
+    }
+
+    /// The states of one key of the limiter: its own, and that of an exception.
+    pub(super) fn states(&self, space: &KeySpace, key: &LimitKey) -> [Key; 2] {
+        [self.state(space, key), self.of_exceptions().state(space, key)]
     }
 
     /// Every Redis key that belongs to one key of the limiter.
-    pub(super) fn all_keys(&self, space: &KeySpace, key: &LimitKey) -> [Key; 2] {
-        let state = self.state(space, key);
-        [reservations(&state), state]
+    pub(super) fn all_keys(&self, space: &KeySpace, key: &LimitKey) -> [Key; 4] {
+        let [own, exception] = self.states(space, key);
+        [reservations(&own), own, reservations(&exception), exception]
     }
 }
 
@@ -66,7 +84,7 @@ impl TryFrom<String> for KeyPattern {
         if start.len() < 2 || !start.ends_with(':') || !start.chars().all(is_fixed) || !parts.split(':').all(is_part) {
             return Err(RULE);
         }
-        Ok(Self { text, prefix })
+        Ok(Self { text, prefix, of_exceptions: false })
     }
 }
 

@@ -62,7 +62,7 @@ impl Limiter {
         Ok(Self {
             metrics: metrics.limiter(INLINE, rule.strategy.kind()),
             name: INLINE.into(),
-            pattern: KeyPattern::inline(&rule.strategy),
+            pattern: KeyPattern::inline(&rule),
             rule,
             cost: 1,
             // The caller did not say that the limit may be exceeded.
@@ -78,12 +78,19 @@ impl Limiter {
     pub(super) fn with_rule(&self, rule: Rule) -> Self {
         // A back-off counts attempts, so there is nothing to settle.
         let is_backoff = matches!(rule.algorithm, Algorithm::Backoff { .. });
+        let shares = rule.can_share_state_of(&self.rule);
         Self {
+            pattern: if shares { self.pattern.clone() } else { self.pattern.of_exceptions() },
             cost: self.cost.min(rule.limit),
             reservations_ms: self.reservations_ms.filter(|_| !is_backoff),
             rule,
             ..self.clone()
         }
+    }
+
+    /// Copies the limiter with the states of exceptions that count apart.
+    pub(super) fn of_exceptions(&self) -> Self {
+        Self { pattern: self.pattern.of_exceptions(), ..self.clone() }
     }
 
     /// The highest remainder of `limit` at which a call counts as near the limit.

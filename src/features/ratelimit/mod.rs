@@ -55,7 +55,7 @@ use std::sync::Arc;
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
-use crate::http::access::Access;
+use crate::http::access::{Access, Repetition};
 use crate::http::auth::ADMIN;
 use crate::http::layer::RequestLayer;
 use crate::http::openapi_router::{OpenApiRouter, routes};
@@ -74,8 +74,13 @@ pub static FEATURE: Feature = Feature {
     name: "ratelimit",
     mount,
     access: &[
-        Access::scoped("POST", "/ratelimit/check", CHECK).problems(&[CALLER, REDIS_WRITE, JSON_BODY, BODY_ROUTE]),
-        Access::scoped("POST", "/ratelimit/check-all", CHECK).problems(&[
+        Access::scoped("POST", "/ratelimit/check", CHECK).repeated_by(Repetition::ReplayIfRecorded).problems(&[
+            CALLER,
+            REDIS_WRITE,
+            JSON_BODY,
+            BODY_ROUTE,
+        ]),
+        Access::scoped("POST", "/ratelimit/check-all", CHECK).repeated_by(Repetition::ReplayIfRecorded).problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
@@ -88,7 +93,7 @@ pub static FEATURE: Feature = Feature {
             BODY_ROUTE,
             &[&INVALID_HEADER, &error::RATE_LIMITED],
         ]),
-        Access::scoped("POST", "/ratelimit/enforce", CHECK).problems(&[
+        Access::scoped("POST", "/ratelimit/enforce", CHECK).repeated_by(Repetition::ReplayIfRecorded).problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
@@ -102,14 +107,16 @@ pub static FEATURE: Feature = Feature {
             BODY_ROUTE,
             &[&error::TOO_MANY_RESERVATIONS],
         ]),
-        Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK).problems(&[
-            CALLER,
-            REDIS_WRITE,
-            JSON_BODY,
-            BODY_ROUTE,
-            &[&error::UNKNOWN_RESERVATION, &crate::http::problem::INVALID_PATH],
-        ]),
-        Access::scoped("POST", "/json", CHECK).problems(&[
+        Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK).repeated_by(Repetition::Rerun).problems(
+            &[
+                CALLER,
+                REDIS_WRITE,
+                JSON_BODY,
+                BODY_ROUTE,
+                &[&error::UNKNOWN_RESERVATION, &crate::http::problem::INVALID_PATH],
+            ],
+        ),
+        Access::scoped("POST", "/json", CHECK).repeated_by(Repetition::ReplayIfRecorded).problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,

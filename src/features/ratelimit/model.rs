@@ -107,7 +107,7 @@ pub(super) struct ReserveRequest {
 #[schema(example = json!({ "cost": 3 }))]
 #[schema(as = LimitSettleRequest)]
 pub(super) struct SettleRequest {
-    /// The cost that was used: 0 to ten times the limit.
+    /// The cost that was used: 0 to ten times the limit, or to what was reserved before the limit was lowered.
     #[serde(deserialize_with = "integer::unsigned")]
     #[schema(minimum = 0, maximum = 10_000_000_000_u64)]
     pub cost: u64,

@@ -9,6 +9,7 @@
 //! response again sends an `Idempotency-Key`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -35,8 +36,8 @@ const SECRET_LENGTH: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReservationId {
     secret: String,
-    limiter: Box<str>,
-    key: LimitKey,
+    pub limiter: Box<str>,
+    pub key: LimitKey,
 }
 
 impl ReservationId {
@@ -100,33 +101,43 @@ impl LimitService {
 
     /// Returns the unused part of a reservation, or takes what was used beyond it. The result is the limit's new state.
     ///
+    /// The reservation is looked up in the state of the rule that is in force, then in the other state of its key: that of
+    /// an exception, or the limiter's own from before the exception.
+    ///
     /// # Errors
     /// [`LimitError::UnknownReservation`], also if the limiter no longer takes reservations;
     /// [`LimitError::UsedTooMuch`], [`LimitError::Unavailable`], [`LimitError::Redis`].
     pub(super) async fn settle(&self, id: &ReservationId, used: u64) -> Result<Decision, LimitError> {
         let limiters = self.limiters.load();
+        let base = limiters.get(&id.limiter).ok_or(LimitError::UnknownReservation)?;
+        let (limiter, _) = self.overrides.apply(base, &id.key);
+        let other = if limiter.pattern == base.pattern { Arc::new(base.of_exceptions()) } else { Arc::clone(base) };
+        for limiter in [limiter, other].iter().filter(|limiter| limiter.reservations_ms.is_some()) {
+            if self.settle_within(None, limiter, &id.key, &id.secret, used).await? {
+                return self.state_of(id).await.map_err(LimitError::applied);
+            }
+        }
+        Err(LimitError::UnknownReservation)
+    }
+
+    /// The present state of the limit that a reservation, which may have been settled, belongs to.
+    ///
+    /// # Errors
+    /// [`LimitError::UnknownReservation`] if there is no such limiter; [`LimitError::Unavailable`], [`LimitError::Redis`].
+    pub(super) async fn state_of(&self, id: &ReservationId) -> Result<Decision, LimitError> {
+        let limiters = self.limiters.load();
         let limiter = limiters.get(&id.limiter).ok_or(LimitError::UnknownReservation)?;
         let (limiter, _) = self.overrides.apply(limiter, &id.key);
-        if limiter.reservations_ms.is_none() {
-            return Err(LimitError::UnknownReservation);
-        }
-        let max = limiter.rule.limit.saturating_mul(MAX_USED);
-        if used > max {
-            return Err(LimitError::UsedTooMuch { used, max });
-        }
-        if !self.settle_within(None, &limiter, &id.key, &id.secret, used).await? {
-            return Err(LimitError::UnknownReservation);
-        }
         let cost = limiter.cost;
         let check = ResolvedCheck { limiter, key: id.key.clone(), cost, forced: None };
-        self.decide_one(&check, Mode::Peek).await.map_err(LimitError::applied)
+        self.decide_one(&check, Mode::Peek).await
     }
 
     /// Returns overdue reservations of a key and settles the one with this `secret`; an empty `secret` only returns overdue
     /// reservations. Returns whether anything was settled. Fails if Redis stays silent for longer than `patience`.
     ///
     /// # Errors
-    /// [`RedisFault`].
+    /// [`LimitError::UsedTooMuch`], [`LimitError::Redis`].
     pub(super) async fn settle_within(
         &self,
         patience: Option<Duration>,
@@ -134,17 +145,18 @@ impl LimitService {
         key: &LimitKey,
         secret: &str,
         used: u64,
-    ) -> Result<bool, RedisFault> {
-        let (state, algorithm) = (limiter.pattern.state(self.redis.keys(), key), &limiter.rule.algorithm);
+    ) -> Result<bool, LimitError> {
+        let (state, max) = (limiter.pattern.state(self.redis.keys(), key), limiter.rule.limit.saturating_mul(MAX_USED));
         for _ in 0..MAX_ATTEMPTS {
-            let call = scripts::settle(&state, &self.clock.redis_arg(), secret, algorithm, used);
+            let call = scripts::settle(&state, &self.clock.redis_arg(), secret, limiter, used, max);
             match self.call(patience, call).await? {
                 Ok(count) => return Ok(count > 0),
-                Err(NotDone::OutsideWindow { now }) => move_to(algorithm, now)?,
+                Err(NotDone::OutsideWindow { now }) => move_to(&limiter.rule.algorithm, now)?,
+                Err(NotDone::UsedTooMuch { max }) => return Err(LimitError::UsedTooMuch { used, max }),
                 Err(NotDone::Overdue { .. } | NotDone::TooManyReservations) => break,
             }
         }
-        Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied))
+        Err(RedisFault::new(FaultKind::NotReady, Outcome::NotApplied).into())
     }
 }
 

@@ -5,6 +5,7 @@
 use super::check::{Mode, ResolvedCheck};
 use super::error::LimitError;
 use super::keys::reservations;
+use super::limiter::Limiter;
 use super::model::LimitKey;
 use super::strategy::rule::{Algorithm, Rule};
 use crate::clock::UnixMillis;
@@ -28,6 +29,8 @@ pub(super) enum NotDone {
     Overdue { at: usize },
     /// The key has the maximum of open reservations.
     TooManyReservations,
+    /// At most `max` of a reservation can be settled.
+    UsedTooMuch { max: u64 },
 }
 
 /// Takes every cost or none, or peeks. Returns 1 if all costs may be taken or else 0, and the numbers of each check, which
@@ -88,34 +91,37 @@ fn bind_numbers(call: Binding, rule: &Rule, cost: u64) -> Binding {
     }
 }
 
-/// Returns all overdue reservations of a state, and settles the one with this `secret`, of which `used` was used. An empty
-/// `secret` returns overdue reservations only. The reply is the number of reservations that were settled.
+/// Returns all overdue reservations of a state, and settles the one with this `secret`, of which `used` was used: at most
+/// `max`, or what was reserved. An empty `secret` returns overdue reservations only. The reply is the number of reservations
+/// that were settled.
 pub(super) fn settle(
     state: &Key,
     now: &str,
     secret: &str,
-    algorithm: &Algorithm,
+    limiter: &Limiter,
     used: u64,
+    max: u64,
 ) -> ScriptCall<(u8, u64), Result<u64, NotDone>> {
+    let hold_ms = limiter.reservations_ms.unwrap_or_default();
     let call = SETTLE.write(&[state, &reservations(state)]).arg(now).arg(secret);
-    let call = match algorithm {
+    let call = call.arg(hold_ms * 1_000).arg(used).arg(max);
+    let call = match &limiter.rule.algorithm {
         Algorithm::Gcra(gcra) => {
             let call = call.arg("flow").arg(gcra.split(gcra.time(used))).arg(gcra.denominator);
             call.arg(gcra.numerator).arg(gcra.capacity)
         }
-        Algorithm::Fixed { length } => call.arg("fixed").arg(used).arg(length),
+        Algorithm::Fixed { length } => call.arg("fixed").arg(length),
         Algorithm::Calendar(calendar) => {
             let window = calendar.current();
-            call.arg("calendar").arg(used).arg(window.start).arg(window.end)
+            call.arg("calendar").arg(window.start).arg(window.end)
         }
         // Unreachable for a back-off, which takes no reservations.
-        Algorithm::Sliding { length } | Algorithm::Backoff { window: length, .. } => {
-            call.arg("sliding").arg(used).arg(length)
-        }
+        Algorithm::Sliding { length } | Algorithm::Backoff { window: length, .. } => call.arg("sliding").arg(length),
     };
     call.returns(|raw| match raw {
         (0 | 1, count) => Ok(Ok(count)),
         (2, now) => Ok(Err(NotDone::OutsideWindow { now })),
+        (3, max) => Ok(Err(NotDone::UsedTooMuch { max })),
         other => Err(BadReply::new(other)),
     })
 }

@@ -76,6 +76,11 @@ impl StreamError {
     pub(super) fn invalid(pointer: &str, rule: impl Into<String>) -> Self {
         Self::Invalid { pointer: pointer.to_owned(), rule: rule.into() }
     }
+
+    /// Marks the requested change as applied, if only a later step failed.
+    pub(super) fn applied(self) -> Self {
+        if let Self::Redis(fault) = self { fault.applied().into() } else { self }
+    }
 }
 
 impl From<StreamError> for Problem {

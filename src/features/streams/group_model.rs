@@ -101,7 +101,7 @@ const fn one() -> u64 {
 }
 
 /// A delivered event.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = StreamDelivery)]
 pub(super) struct DeliveredEvent {
     /// Proves to whom the event was delivered last.
@@ -113,11 +113,12 @@ pub(super) struct DeliveredEvent {
 }
 
 /// Events for a consumer.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = StreamClaim)]
 pub(super) struct ClaimReply {
     pub items: Vec<DeliveredEvent>,
-    /// The number of events that are not acknowledged, including these. Absent if the call only waited while others asked.
+    /// The number of events that are not acknowledged, including these. Absent if the call only waited while others asked, or
+    /// if it repeats an earlier one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
     /// How many events were delivered too often, so that they are dead letters since this call.

@@ -13,7 +13,9 @@ use super::names::{ShortName, StreamName};
 use super::scripts::{Claimed, Group, MAX_GROUPS, OfGroup, Verb, delete_group};
 use super::service::{StreamService, read_value};
 use crate::http::reply::Page;
-use crate::redis::{Batch, Effect, Outcome, ScriptCall};
+use crate::lifecycle::large_work;
+use crate::redis::{Batch, Effect, ScriptCall};
+use crate::telemetry::episodes;
 
 impl StreamService {
     /// Calls a script about a group.
@@ -131,7 +133,7 @@ impl StreamService {
         // Unknown if other consumers have asked all the time.
         let mut lag = None;
         // Those who wait for their turn cost nothing; one consumer at a time asks Redis.
-        if let Ok(mut turn) = tokio::time::timeout_at(deadline, turn.lock()).await {
+        if let Ok(mut turn) = large_work::idle(tokio::time::timeout_at(deadline, turn.lock())).await {
             loop {
                 if turn.is_due() {
                     let claimed = self.claim_now(stream, group, request).await?;
@@ -142,10 +144,15 @@ impl StreamService {
                     turn.rest(claimed.next_due_ms);
                     lag = Some(claimed.lag);
                 }
-                tokio::select! {
-                    () = turn.due() => {}
-                    () = tokio::time::sleep_until(deadline) => break,
-                    () = self.phase.draining() => break,
+                let is_due = large_work::idle(async {
+                    tokio::select! {
+                        () = turn.due() => true,
+                        () = tokio::time::sleep_until(deadline) => false,
+                        () = self.phase.draining() => false,
+                    }
+                });
+                if !is_due.await {
+                    break;
                 }
             }
         }
@@ -160,11 +167,31 @@ impl StreamService {
     ) -> Result<Claimed, StreamError> {
         let claimed = self.of_group(stream, group, |group| group.claim(&request.consumer, request.count)).await?;
         self.metrics.note(stream, group, &claimed);
-        if claimed.buried + claimed.lost > 0 {
+        if claimed.buried + claimed.lost > 0
+            && let Some(repeated) = episodes::next("streams.claim")
+        {
             let (buried, lost) = (claimed.buried, claimed.lost);
-            tracing::warn!(%stream, %group, buried, lost, "events became dead letters or were trimmed");
+            tracing::warn!(%stream, %group, buried, lost, repeated, "events became dead letters or were trimmed");
         }
         Ok(claimed)
+    }
+
+    /// Whether a consumer still holds all events of an earlier claim.
+    ///
+    /// # Errors
+    /// Those of [`StreamService::group`].
+    pub(super) async fn still_holds(
+        &self,
+        stream: &StreamName,
+        group: &ShortName,
+        first: &ClaimReply,
+    ) -> Result<bool, StreamError> {
+        let receipts: Vec<Receipt> = first.items.iter().map(|item| item.receipt).collect();
+        if receipts.is_empty() {
+            return Ok(false);
+        }
+        let (_, stale) = self.of_group(stream, group, |group| group.settle(Verb::Check, &receipts)).await?;
+        Ok(stale.is_empty())
     }
 
     /// Acknowledges, returns or extends deliveries.
@@ -230,18 +257,7 @@ impl StreamService {
     ) -> Result<GroupInfo, StreamError> {
         self.of_group(stream, group, |group| group.replay(from)).await?;
         tracing::warn!(target: "audit", %stream, %group, from, by, "group of consumers replays events");
-        self.group(stream, group).await.map_err(after_replay)
-    }
-}
-
-/// The group replays, but its state could not be read.
-fn after_replay(error: StreamError) -> StreamError {
-    match error {
-        StreamError::Redis(mut fault) => {
-            fault.outcome = Outcome::Applied;
-            fault.into()
-        }
-        other => other,
+        self.group(stream, group).await.map_err(StreamError::applied)
     }
 }
 

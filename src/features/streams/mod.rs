@@ -35,7 +35,7 @@ mod waiting;
 use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
-use crate::http::access::Access;
+use crate::http::access::{Access, Repetition};
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE};
@@ -60,6 +60,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/streams", READ).heavy().problems(&[CALLER, REDIS_READ, &[&INVALID_QUERY]]),
         Access::scoped("GET", "/streams/{stream}", READ).problems(&[CALLER, REDIS_READ, STREAM]),
         Access::scoped("DELETE", "/streams/{stream}", ADMIN).problems(&[CALLER, REDIS_WRITE, STREAM]),
+        Access::scoped("DELETE", "/fences/streams/{stream}", ADMIN).problems(&[CALLER, REDIS_WRITE]),
         Access::scoped("PUT", "/streams/{stream}/groups/{group}", READ).problems(&[
             CALLER,
             REDIS_WRITE,
@@ -75,7 +76,7 @@ pub static FEATURE: Feature = Feature {
             STREAM,
             GROUP,
         ]),
-        consuming("/streams/{stream}/groups/{group}/claim").waiting().problems(&[
+        consuming("/streams/{stream}/groups/{group}/claim").waiting().repeated_by(Repetition::Rerun).problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
@@ -84,7 +85,7 @@ pub static FEATURE: Feature = Feature {
         ]),
         consuming("/streams/{stream}/groups/{group}/ack").problems(SETTLE),
         consuming("/streams/{stream}/groups/{group}/nack").problems(SETTLE),
-        consuming("/streams/{stream}/groups/{group}/extend").problems(SETTLE),
+        consuming("/streams/{stream}/groups/{group}/extend").repeated_by(Repetition::Rerun).problems(SETTLE),
         Access::scoped("GET", "/streams/{stream}/groups/{group}/dead-letters", READ).problems(&[
             CALLER,
             REDIS_WRITE,
@@ -136,5 +137,6 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(routes::redrive_dead_letters))
         .routes(routes!(routes::replay_group))
         .routes(routes!(routes::get_stream, routes::delete_stream))
+        .routes(routes!(routes::reset_stream_fence))
         .with_state(streams))
 }

@@ -225,7 +225,7 @@ pub(super) struct Appended {
 }
 
 /// An event of a stream.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = StreamEvent)]
 pub(super) struct StoredEvent {
     /// The number of the event in its stream, from 1.

@@ -232,6 +232,7 @@ impl Group<'_> {
             Verb::Ack => ("ack", 0),
             Verb::Nack { delay_ms } => ("nack", delay_ms),
             Verb::Extend => ("extend", 0),
+            Verb::Check => ("check", 0),
         };
         let call = self.bind(&SETTLE).arg(name).arg(delay).arg(&self.keys.moved);
         let call = receipts.iter().fold(call, |call, receipt| call.arg(receipt.version).arg(receipt.delivery));
@@ -293,6 +294,8 @@ pub(super) enum Verb {
     Nack { delay_ms: u64 },
     /// Their timeout begins again.
     Extend,
+    /// None: it asks whether it still holds them.
+    Check,
 }
 
 impl Verb {
@@ -301,6 +304,7 @@ impl Verb {
             Self::Ack => "acknowledged",
             Self::Nack { .. } => "returned",
             Self::Extend => "extended",
+            Self::Check => "checked",
         }
     }
 }

@@ -20,9 +20,9 @@ use crate::deps::Deps;
 use crate::events::{Movements, is_message_type, is_short, on_one_line};
 use crate::http::portable_json::is_portable;
 use crate::http::reply::Page;
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Phase, large_work};
 use crate::random;
-use crate::redis::{Batch, Effect, FencingToken, Key, Outcome, Redis};
+use crate::redis::{Batch, Effect, FencingToken, Key, Outcome, Redis, RedisFault};
 
 /// The most bytes of an event's metadata.
 const METADATA_LIMIT: usize = 4 << 10;
@@ -199,12 +199,15 @@ impl StreamService {
                 return part.map(|part| page(part, range));
             }
             let recheck = deadline.min(Instant::now() + RECHECK);
-            tokio::select! {
-                // The sender lives as long as the service.
-                _ = moved.changed() => {}
-                () = tokio::time::sleep_until(recheck) => {}
-                () = self.phase.draining() => {}
-            }
+            large_work::idle(async {
+                tokio::select! {
+                    // The sender lives as long as the service.
+                    _ = moved.changed() => {}
+                    () = tokio::time::sleep_until(recheck) => {}
+                    () = self.phase.draining() => {}
+                }
+            })
+            .await;
         }
     }
 
@@ -259,6 +262,14 @@ impl StreamService {
         Ok(Page { items: self.describe(&streams).await?, next_cursor })
     }
 
+    /// Forgets the fencing tokens that a stream has seen.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn reset_fence(&self, stream: &StreamName, by: &str) -> Result<(), RedisFault> {
+        self.redis.reset_fence(&self.keys(stream).fence, by).await
+    }
+
     /// Deletes a stream with its groups, and records who did it.
     ///
     /// # Errors
@@ -280,11 +291,8 @@ impl StreamService {
         self.known().remove(stream);
         let mut unlist = redis::cmd("ZREM");
         unlist.arg(keys::index(self.redis.keys())).arg(stream.as_str());
-        self.redis.query::<i64>(&unlist, Effect::Write).await.map_err(|mut fault| {
-            // The stream is deleted; a later call removes it from the list.
-            fault.outcome = Outcome::Applied;
-            fault
-        })?;
+        // A later call removes it from the list.
+        self.redis.query::<i64>(&unlist, Effect::Write).await.map_err(RedisFault::applied)?;
         Ok(())
     }
 
@@ -319,7 +327,7 @@ impl StreamService {
 }
 
 pub(super) fn read_value<T: redis::FromRedisValue>(value: redis::Value) -> Result<T, StreamError> {
-    redis::from_redis_value(value).map_err(|error| crate::redis::RedisFault::bad_reply(error, Effect::Read).into())
+    redis::from_redis_value(value).map_err(|error| RedisFault::bad_reply(error, Effect::Read).into())
 }
 
 /// The page that a part of a stream is.

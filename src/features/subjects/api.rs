@@ -8,6 +8,7 @@ use super::keys::ErasureKeys;
 use super::matcher::{Ids, Matcher};
 use super::sweep::{Mode, Sweep, find_series};
 use crate::features::audit::api::{KeyRing, Signed};
+use crate::holdings::Owners;
 use crate::redis::{Effect, Redis, RedisFault};
 
 /// The persons that were erased, as pseudonyms, to be kept beside backups.
@@ -62,11 +63,16 @@ pub async fn count_tombstones(redis: &Redis) -> Result<u64, RedisFault> {
 }
 
 /// Erases again what a restored backup has brought back: the persons in `kept`, a copy beside the backups, and those whose
-/// tombstones are in Redis. Returns how many keys and members were erased.
+/// tombstones are in Redis. `owners` knows the names that the configuration gives to capabilities. Returns how many keys and members were erased.
 ///
 /// # Errors
 /// [`TombstoneError`]; then the restored data must not be served.
-pub async fn apply_tombstones(redis: &Redis, ring: &KeyRing, kept: Option<&Tombstones>) -> Result<u64, TombstoneError> {
+pub async fn apply_tombstones(
+    redis: &Redis,
+    owners: &Owners,
+    ring: &KeyRing,
+    kept: Option<&Tombstones>,
+) -> Result<u64, TombstoneError> {
     let keys = ErasureKeys::new(redis.keys());
     if let Some(kept) = kept {
         kept.check(ring)?;
@@ -81,7 +87,7 @@ pub async fn apply_tombstones(redis: &Redis, ring: &KeyRing, kept: Option<&Tombs
     }
     let mut matcher = Matcher::new(Ids::Pseudonyms(ring.clone(), names));
     find_series(redis, &mut matcher).await?;
-    let found = Sweep::new(redis, &matcher, Mode::Erase).run().await?;
+    let found = Sweep::new(redis, owners, &matcher, Mode::Erase).run().await?;
     Ok(found.values().map(|counts| counts.erased).sum())
 }
 

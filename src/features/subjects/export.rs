@@ -50,7 +50,7 @@ impl SubjectService {
         }
         let mut count = 0_u64;
         for redis in self.roles.distinct() {
-            let mut sweep = Sweep::new(redis, matcher, Mode::Look);
+            let mut sweep = Sweep::new(redis, &self.owners, matcher, Mode::Look);
             while let Some(matches) = sweep.next().await? {
                 // The samples of a series are exported by its own route; an inventory lists keys of other persons as well.
                 for Match { capability, key, kind, members } in

@@ -27,6 +27,7 @@ mod model;
 mod routes;
 mod rules;
 mod runner;
+mod scripts;
 mod service;
 mod sweep;
 
@@ -62,12 +63,12 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("GET", "/admin/erasures/{id}", ADMIN).problems(&[CALLER, REDIS_READ, error::READ]),
     ],
     problems: error::PROBLEMS,
-    scripts: &[],
+    scripts: scripts::SCRIPTS,
     section: Some(SectionCheck::of::<ErasureConfig>()),
 };
 
 fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
-    let subjects = Arc::new(SubjectService::new(deps, deps.config.section()?, audit::service(deps)?));
+    let subjects = Arc::new(SubjectService::new(deps, deps.config.section()?, audit::service(deps)?)?);
     let (task, reports) = (Arc::clone(&subjects), deps.tasks.clone());
     deps.tasks.plan(runner::NAME, |stop| runner::run(task, reports, stop));
     Ok(OpenApiRouter::new()

@@ -1,5 +1,7 @@
 //! What becomes of keys that contain a subject's ids, by the beginning of their names.
 
+use crate::holdings::Holding;
+
 /// What happens to a key whose name contains an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named {
@@ -61,10 +63,15 @@ const RULES: &[Rule] = &[
     rule("market_config:", "json", Named::Erase, Content::Document),
     rule("blockchain_config:", "json", Named::Erase, Content::Document),
     rule("form_data:", "json", Named::Erase, Content::Document),
+    rule("erc:certificate:", "cache", Named::Erase, Content::Remove),
+    rule("influx:", "timeseries", Named::Erase, Content::Ignore),
+    rule("lock-turnstile:", "locks", Named::WhenFree, Content::Ignore),
     rule("lock:", "locks", Named::WhenFree, Content::Ignore),
     rule("locks:", "locks", Named::Ignore, Content::Remove),
     rule("metrics:", "hosts", Named::Ignore, Content::Ignore),
     rule("market:price:", "timeseries", Named::Erase, Content::Ignore),
+    rule("market:stats:24h", "cache", Named::Erase, Content::Remove),
+    rule("market:volume:", "timeseries", Named::Erase, Content::Ignore),
     rule("market:", "trades", Named::Ignore, Content::Keep(LAW)),
     rule("candles:", "trades", Named::Ignore, Content::Ignore),
     rule("streams:", "streams", Named::Erase, Content::Keep(LOG)),
@@ -87,6 +94,19 @@ const RULES: &[Rule] = &[
 
 /// The rule of a cached value under a name of its writer's choice.
 pub(super) const CACHED: Rule = rule("", "cache", Named::Erase, Content::Remove);
+
+/// The rules of names that the configuration gives to a capability.
+const CONFIGURED: &[Rule] = &[
+    CACHED,
+    rule("", "json", Named::Erase, Content::Document),
+    rule("", "ratelimit", Named::Erase, Content::Remove),
+    rule("", "timeseries", Named::Erase, Content::Ignore),
+];
+
+/// The rule of the keys that the configuration gives to the holding.
+pub(super) fn rule_of_configured(holding: Holding) -> Option<&'static Rule> {
+    CONFIGURED.iter().find(|rule| rule.capability == holding.name)
+}
 
 /// The rule of a key; `name` has no configured prefix.
 pub(super) fn rule_of(name: &str) -> Option<&'static Rule> {

@@ -110,7 +110,7 @@ impl SubjectService {
     pub(super) async fn sweep(&self, matcher: &Matcher, mode: Mode) -> Result<Found, RedisFault> {
         let mut found = Found::new();
         for redis in self.roles.distinct() {
-            add(&mut found, Sweep::new(redis, matcher, mode).run().await?);
+            add(&mut found, Sweep::new(redis, &self.owners, matcher, mode).run().await?);
         }
         Ok(found)
     }

@@ -12,10 +12,13 @@ use super::keys::ErasureKeys;
 use super::matcher::{Ids, Matcher, check_id};
 use super::metrics::ErasureMetrics;
 use super::model::{EraseRequest, Erasure, Receipt, Status};
+use super::scripts;
 use super::sweep::{Found, find_series};
 use crate::clock::Clock;
+use crate::config::ConfigError;
 use crate::deps::Deps;
 use crate::features::audit::api::{AuditService, KeyRing};
+use crate::holdings::Owners;
 use crate::random;
 use crate::redis::{Effect, Redis, RedisFault, RedisRoles};
 
@@ -29,6 +32,7 @@ pub(super) struct SubjectService {
     pub clock: Clock,
     pub config: ErasureConfig,
     pub audit: Arc<AuditService>,
+    pub owners: Owners,
     pub metrics: ErasureMetrics,
     /// Wakes the task of this replica.
     pub wake: Notify,
@@ -42,16 +46,19 @@ pub(super) struct Job {
 }
 
 impl SubjectService {
-    pub(super) fn new(deps: &Deps, config: ErasureConfig, audit: Arc<AuditService>) -> Self {
-        Self {
+    /// # Errors
+    /// If the configuration is invalid.
+    pub(super) fn new(deps: &Deps, config: ErasureConfig, audit: Arc<AuditService>) -> Result<Self, ConfigError> {
+        Ok(Self {
             keys: ErasureKeys::new(deps.redis.state.keys()),
             roles: deps.redis.clone(),
             clock: deps.clock.clone(),
             config,
             audit,
             metrics: ErasureMetrics::new(&deps.metrics),
+            owners: Owners::new(&deps.config, deps.redis.state.keys().prefix())?,
             wake: Notify::new(),
-        }
+        })
     }
 
     pub(super) fn state(&self) -> &Redis {
@@ -134,18 +141,14 @@ impl SubjectService {
         // Strings and numbers always serialise.
         let text = serde_json::to_string(job).unwrap_or_default();
         let id = &job.erasure.receipt.id;
-        let command = redis::cmd("HSET").arg(&self.keys.jobs).arg(id).arg(text).take();
-        self.state().query::<i64>(&command, Effect::Write).await.map(|_| ())
+        self.state().call(scripts::keep(&self.keys.jobs, [(id.clone(), text)])).await
     }
 
     /// Remembers that the person was erased, so that a restored backup does not bring the data back.
     async fn remember(&self, ring: &KeyRing, ids: &BTreeSet<String>) -> Result<(), RedisFault> {
         let now = self.clock.now();
-        let mut command = redis::cmd("HSET").arg(&self.keys.tombstones).take();
-        for id in ids {
-            command.arg(ring.pseudonym(id)).arg(now);
-        }
-        self.state().query::<i64>(&command, Effect::Write).await?;
+        let erased = ids.iter().map(|id| (ring.pseudonym(id), now.to_string()));
+        self.state().call(scripts::keep(&self.keys.tombstones, erased)).await?;
         let oldest = now.saturating_sub_unsigned(self.config.tombstone_life.as_millis());
         let all = redis::cmd("HGETALL").arg(&self.keys.tombstones).take();
         let known: HashMap<String, i64> = self.state().query(&all, Effect::Read).await?;

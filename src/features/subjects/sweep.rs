@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::matcher::Matcher;
-use super::rules::{CACHED, Content, Named, Rule, rule_of};
-use crate::holdings::own_name;
+use super::rules::{CACHED, Content, Named, Rule, rule_of, rule_of_configured};
+use crate::holdings::{Owners, own_name};
 use crate::redis::{Effect, KeyScan, Redis, RedisFault};
 
 /// Keys that one SCAN looks at.
@@ -59,6 +59,7 @@ pub(super) struct Match {
 
 pub(super) struct Sweep<'a> {
     redis: &'a Redis,
+    owners: &'a Owners,
     matcher: &'a Matcher,
     mode: Mode,
     scan: KeyScan<'a>,
@@ -67,8 +68,8 @@ pub(super) struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    pub(super) fn new(redis: &'a Redis, matcher: &'a Matcher, mode: Mode) -> Self {
-        Self { redis, matcher, mode, scan: KeyScan::new(redis, STEP), has_begun: false, found: Found::new() }
+    pub(super) fn new(redis: &'a Redis, owners: &'a Owners, matcher: &'a Matcher, mode: Mode) -> Self {
+        Self { redis, owners, matcher, mode, scan: KeyScan::new(redis, STEP), has_begun: false, found: Found::new() }
     }
 
     /// Walks over all keys.
@@ -105,7 +106,9 @@ impl<'a> Sweep<'a> {
     }
 
     async fn visit(&mut self, key: String, name: &str, kind: String) -> Result<Option<Match>, RedisFault> {
-        let rule = match rule_of(name) {
+        // What the configuration says about a name is more specific than the rule of a group of names.
+        let configured = self.owners.configured(name).and_then(rule_of_configured);
+        let rule = match configured.or_else(|| rule_of(name)) {
             Some(rule) => rule,
             None if self.is_cached(name).await? => &CACHED,
             None => return Ok(None),

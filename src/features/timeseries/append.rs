@@ -31,16 +31,20 @@ impl TimeseriesService {
         self.check_length("samples", samples.len())?;
         let now = self.clock.now();
         let (mut rows, mut invalid) = (Vec::with_capacity(samples.len()), Vec::new());
+        let mut has_untimed = false;
         for (index, item) in samples.into_iter().enumerate() {
-            match item {
+            let detail = match item {
+                BatchItem::Valid(NewSample { timestamp: None, .. }) if has_untimed => {
+                    Cow::Borrowed(RefusalCode::SAME_TIME)
+                }
                 BatchItem::Valid(NewSample { timestamp, value }) => {
+                    has_untimed |= timestamp.is_none();
                     rows.push((Sample { timestamp: timestamp.map_or(now, |timestamp| timestamp.0), value }, index));
+                    continue;
                 }
-                BatchItem::Invalid { problem, .. } => {
-                    let detail = Cow::Owned(problem.text().to_owned());
-                    invalid.push(SampleRefusal { index, timestamp: None, code: RefusalCode::InvalidSample, detail });
-                }
-            }
+                BatchItem::Invalid { problem, .. } => Cow::Owned(problem.text().to_owned()),
+            };
+            invalid.push(SampleRefusal { index, timestamp: None, code: RefusalCode::InvalidSample, detail });
         }
         // Stable, since the duplicate policies depend on the order of samples with the same timestamp.
         rows.sort_by_key(|(sample, _)| sample.timestamp);

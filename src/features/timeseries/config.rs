@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::series::{DuplicatePolicy, Labels, MAX_RETENTION_MS};
 use crate::config::value::Span;
 use crate::config::{FieldError, Section};
-use crate::redis::BackendPreference;
+use crate::redis::{BackendPreference, owned_elsewhere};
 
 /// The upper bound of `request_samples`, which the OpenAPI document states.
 pub(super) const MAX_REQUEST_SAMPLES: usize = 10_000;
@@ -106,12 +106,20 @@ impl Section for TimeseriesConfig {
         short("retention", self.retention)?;
         short("max_ahead", self.max_ahead)?;
         short("prom.lookback", self.prom.lookback)?;
-        for family in &self.families {
+        for (at, family) in self.families.iter().enumerate() {
             short("families", family.retention)?;
             short("families", family.max_ahead.unwrap_or(self.max_ahead))?;
             if (family.stem().is_empty() && !family.is_catch_all()) || family.stem().contains('*') {
                 let rule =
                     format!("prefix `{}` must be a complete key, or a key prefix that ends with `*`", family.prefix);
+                return Err(FieldError::new("families", rule));
+            }
+            if let Some(owned) = owned_elsewhere(family.stem(), Self::NAME).filter(|_| !family.is_catch_all()) {
+                let rule = format!("the prefix `{}` overlaps `{owned}`, which holds no series", family.prefix);
+                return Err(FieldError::new("families", rule));
+            }
+            if self.families.iter().take(at).any(|earlier| earlier.prefix == family.prefix) {
+                let rule = format!("the prefix `{}` must not be repeated", family.prefix);
                 return Err(FieldError::new("families", rule));
             }
             let is_label = |label: &str| family.labels.with(label, "rest").is_some();

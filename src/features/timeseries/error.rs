@@ -122,11 +122,8 @@ impl TimeseriesError {
     }
 
     /// Marks the requested change as applied, if only a later step failed.
-    pub(super) fn applied(mut self) -> Self {
-        if let Self::Redis(fault) = &mut self {
-            fault.outcome = Outcome::Applied;
-        }
-        self
+    pub(super) fn applied(self) -> Self {
+        if let Self::Redis(fault) = self { fault.applied().into() } else { self }
     }
 
     /// Whether the request reached its limit of samples.

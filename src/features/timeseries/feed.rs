@@ -6,6 +6,7 @@ use super::service::TimeseriesService;
 use crate::deps::SeriesSample;
 use crate::http::batch_item::BatchItem;
 use crate::redis::RedisFault;
+use crate::telemetry::episodes;
 
 impl TimeseriesService {
     /// Stores samples; their families create the series. A refused sample, such as one beyond the retention, is logged and
@@ -19,14 +20,19 @@ impl TimeseriesService {
         };
         match self.ingest(None).samples(samples.into_iter().map(item).collect()).await {
             Ok(StreamAnswer { refused, .. }) => {
-                if let Some(first) = refused.first() {
-                    tracing::warn!(refused = refused.len(), first = first.detail, "samples of the market were refused");
+                if let Some(first) = refused.first()
+                    && let Some(repeated) = episodes::next("timeseries.feed")
+                {
+                    let (refused, first) = (refused.len(), &first.detail);
+                    tracing::warn!(refused, first, repeated, "samples of the market were refused");
                 }
                 Ok(())
             }
             Err(TimeseriesError::Interrupted { fault, .. }) => Err(fault),
             Err(error) => {
-                tracing::warn!(%error, "samples of the market were refused");
+                if let Some(repeated) = episodes::next("timeseries.feed") {
+                    tracing::warn!(%error, repeated, "samples of the market were refused");
+                }
                 Ok(())
             }
         }

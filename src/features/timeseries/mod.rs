@@ -125,7 +125,13 @@ pub static FEATURE: Feature = Feature {
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/label/{name}/values", READ).heavy(),
         #[cfg(feature = "promql")]
+        Access::scoped("GET", "/prom/api/v1/metadata", READ),
+        #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/status/buildinfo", READ),
+        #[cfg(feature = "promql")]
+        Access::public("GET", "/prom/-/healthy").problems(&[]),
+        #[cfg(feature = "promql")]
+        Access::public("GET", "/prom/-/ready").problems(&[&[&crate::http::problem::REDIS_UNAVAILABLE]]),
         Access::scoped("POST", "/timeseries/query", READ).heavy().repeated_by(Repetition::Ignore).problems(&[
             CALLER,
             REDIS_READ,

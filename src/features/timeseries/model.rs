@@ -13,6 +13,7 @@ use crate::http::{integer, times};
 use crate::redis::Backend;
 
 /// A timestamp in a body: from 0 to 2^53 - 1 Unix milliseconds, as an integer or as RFC 3339 text.
+/// A larger number, usually nanoseconds, becomes the largest: a sample with it is refused as too far ahead of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timestamp(pub UnixMillis);
 
@@ -29,7 +30,8 @@ impl Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        times::millis_or_rfc3339(deserializer).and_then(|ms| Self::new(ms).map_err(de::Error::custom))
+        times::millis_or_rfc3339(deserializer)
+            .and_then(|ms| Self::new(ms.min(MAX_TIMESTAMP)).map_err(de::Error::custom))
     }
 }
 
@@ -266,6 +268,8 @@ pub(super) enum RefusalCode {
     WrongType,
     /// The series has seen a newer fencing token.
     StaleFence,
+    /// The scope of the credential does not include the series.
+    Forbidden,
     /// The item or line is not a valid sample.
     InvalidSample,
     /// The field of the line has text. The other fields of the line are not affected.
@@ -273,6 +277,8 @@ pub(super) enum RefusalCode {
 }
 
 impl RefusalCode {
+    pub(super) const SAME_TIME: &str = "the request has another sample of the series without a timestamp, which this one would replace; send timestamps";
+
     /// The code in responses.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -284,6 +290,7 @@ impl RefusalCode {
             Self::SeriesNotFound => "series-not-found",
             Self::WrongType => "wrong-type",
             Self::StaleFence => "stale-fence",
+            Self::Forbidden => "forbidden",
             Self::InvalidSample => "invalid-sample",
             Self::TextField => "text-field",
         }
@@ -305,6 +312,7 @@ impl RefusalCode {
             Self::SeriesNotFound => "the series does not exist, and a sample does not create it",
             Self::WrongType => "the key holds something other than a time series",
             Self::StaleFence => "the series has seen a newer fencing token: another client has held the lock since",
+            Self::Forbidden => "the scope of the credential does not include the series",
             Self::InvalidSample => "the sample is not valid",
             Self::TextField => "the field has text; only numbers and booleans are stored",
         }

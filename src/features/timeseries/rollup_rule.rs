@@ -81,6 +81,11 @@ impl RollupRule {
         i64::try_from(retention).ok().filter(|retention| *retention > 0)
     }
 
+    /// Whether it keeps buckets for a time of its own, whether or not their samples are there.
+    pub(super) fn keeps_its_own(&self) -> bool {
+        self.spec.retention_ms.is_some()
+    }
+
     /// Whether buckets outlive their samples.
     pub(super) fn outlives(&self, samples: u64) -> bool {
         let own = self.spec.retention_ms.unwrap_or(samples);
@@ -131,6 +136,10 @@ mod tests {
             (("1mo", "last", bangkok), ("1y", "last", bangkok), Some(RollupFit::SmallerBuckets)),
             (("1w", "last", bangkok), ("1mo", "last", bangkok), None),
             (("1d", "max", bangkok), ("1h", "max", bangkok), None),
+            (("1d", "max", None), ("1mo", "max", None), Some(RollupFit::SmallerBuckets)),
+            (("1h", "first", Some("UTC")), ("1y", "first", None), Some(RollupFit::SmallerBuckets)),
+            (("1d", "sum", Some("UTC")), ("1d", "sum", None), Some(RollupFit::SameBuckets)),
+            (("1d", "sum", None), ("24h", "sum", Some("UTC")), Some(RollupFit::SameBuckets)),
         ] {
             assert_eq!(fit(own, asked), expected, "{own:?} for {asked:?}");
         }

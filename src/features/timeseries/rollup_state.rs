@@ -30,6 +30,8 @@ pub struct RollupState {
     pub newest: Option<UnixMillis>,
     /// The time from which no sample was ever trimmed, even if retention hides it; `None` if it is not known.
     pub untrimmed_from: Option<UnixMillis>,
+    /// The time from which samples were trimmed, until `untrimmed_from`, after rollups were filled from them.
+    pub lost_from: UnixMillis,
 }
 
 impl RollupState {
@@ -71,7 +73,14 @@ impl RollupState {
     /// The time from which all samples exist that fill a rollup. Those of a rollup that outlives them are kept until it is filled.
     pub(super) fn source_floor(&self, rule: &RollupRule) -> UnixMillis {
         let kept = self.untrimmed_from.filter(|_| rule.outlives(self.retention_ms));
-        kept.unwrap_or_else(|| self.floor())
+        kept.map_or_else(|| self.floor(), |kept| kept.min(self.floor()))
+    }
+
+    /// The range from which samples were trimmed that a rollup was filled from, if it keeps its buckets without them. A part of
+    /// it is visible if the retention became longer since.
+    pub(super) fn lost(&self, rule: &RollupRule) -> Option<Range<UnixMillis>> {
+        let lost = self.lost_from..self.untrimmed_from?;
+        Some(lost).filter(|lost| !lost.is_empty() && rule.keeps_its_own())
     }
 
     /// The time before which all buckets are filled.
@@ -106,7 +115,8 @@ impl RollupState {
     pub(super) fn valid_ranges(&self, rule: &RollupRule) -> Vec<Range<UnixMillis>> {
         // Where trimmed samples are within retention again, only rollups that outlive their samples have the buckets.
         let trimmed = if rule.outlives(self.retention_ms) { 0 } else { self.trimmed_until };
-        let mut start = self.floor().max(self.floor_of(rule)).max(self.filled_from).max(trimmed);
+        let lost = self.untrimmed_from.filter(|_| !rule.keeps_its_own()).unwrap_or(0);
+        let mut start = self.floor().max(self.floor_of(rule)).max(self.filled_from).max(trimmed).max(lost);
         let mut changed = self.changed.clone();
         changed.sort_by_key(|window| window.from);
         let mut grid = rule.grid.clone();
@@ -163,6 +173,14 @@ mod tests {
         assert_eq!(valid(&state("", [105, 72, 0, 150, 200]), 0), [(80, 100)]);
         assert_eq!(valid(&state("", [105, 0, 61, 150, 200]), 0), [(70, 100)]);
         assert_eq!(valid(&state("", [105, 0, 61, 150, 200]), 1), [(50, 100)]);
+    }
+
+    #[test]
+    fn where_samples_were_trimmed_only_a_rollup_of_its_own_retention_has_buckets() {
+        let state = RollupState { untrimmed_from: Some(61), ..state("", [105, 0, 0, 0, 200]) };
+        assert_eq!((valid(&state, 0), valid(&state, 1)), (vec![(70, 100)], vec![(0, 100)]));
+        let lost = |rule: usize| state.lost(&state.rules[rule]);
+        assert_eq!((lost(0), lost(1)), (None, Some(0..61)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
+use crate::http::portable_json::UniqueNames;
 
 /// The newest timestamp. Scripts compare timestamps as Lua numbers, which are exact up to here.
 pub(super) use crate::clock::MAX_TIMESTAMP;
@@ -122,7 +123,7 @@ impl DuplicatePolicy {
 
 /// Names and values by which a series can be found, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "BTreeMap<String, String>")]
+#[serde(try_from = "UniqueNames<String>")]
 pub(super) struct Labels(BTreeMap<String, String>);
 
 impl Labels {
@@ -147,6 +148,14 @@ impl Labels {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl TryFrom<UniqueNames<String>> for Labels {
+    type Error = String;
+
+    fn try_from(UniqueNames(labels): UniqueNames<String>) -> Result<Self, String> {
+        Self::try_from(labels)
     }
 }
 

@@ -13,7 +13,7 @@ use super::families::Families;
 use super::index::{SeriesIndex, warn_not_registered};
 use super::ingest::Ingest;
 use super::metrics::TimeseriesMetrics;
-use super::model::{Alteration, Creation, DeletedSamples, SampleView, SeriesEntry, SeriesView, Timestamp};
+use super::model::{Alteration, Creation, DeletedSamples, SampleView, SeriesEntry, SeriesView};
 #[cfg(feature = "promql")]
 use super::prom::PromService;
 use super::query::{DeletionQuery, ListQuery, ManyQuery, RangeQuery, WindowQuery};
@@ -262,11 +262,6 @@ impl TimeseriesService {
     /// [`TimeseriesError::Redis`].
     pub(super) async fn is_there(&self, key: &SeriesKey) -> Result<bool, TimeseriesError> {
         Ok(self.backend.describe(&self.backend.keys(key).await?).await?.is_some())
-    }
-
-    /// The current time.
-    pub(super) fn now(&self) -> Timestamp {
-        Timestamp(self.clock.now())
     }
 
     /// Reads a page of ranges of several series.

@@ -39,6 +39,7 @@ use super::feature::{Feature, StartError};
 use crate::config::SectionCheck;
 use crate::deps::Deps;
 use crate::http::access::Access;
+use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{CALLER, JSON_BODY, REDIS_READ, REDIS_WRITE};
 use crate::tape;
@@ -53,6 +54,7 @@ pub static FEATURE: Feature = Feature {
     mount,
     access: &[
         Access::scoped("POST", "/trades", WRITE).fenced().problems(&[CALLER, JSON_BODY, REDIS_WRITE, error::RECORD]),
+        Access::scoped("DELETE", "/fences/trades/{symbol}", ADMIN).problems(&[CALLER, REDIS_WRITE]),
         Access::scoped("GET", "/market/trades/{symbol}", READ).problems(&[CALLER, REDIS_READ, error::DATA]),
         Access::scoped("GET", "/market/candles/{symbol}", READ).problems(&[CALLER, REDIS_READ, error::DATA]),
         Access::scoped("GET", "/market/stats/{symbol}", READ).problems(&[CALLER, REDIS_READ, error::DATA]),
@@ -82,6 +84,7 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
     // In the order in which a newcomer tries them: the first one reports the trades that the others show.
     Ok(OpenApiRouter::new()
         .routes(routes!(routes::report_trades))
+        .routes(routes!(routes::reset_tape_fence))
         .routes(routes!(routes::list_trades))
         .routes(routes!(routes::list_candles))
         .routes(routes!(routes::get_statistics))

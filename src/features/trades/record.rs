@@ -9,7 +9,7 @@ use super::interval::DAY;
 use super::model::{MAX_TRADES, ReportedTrade, TradeReceipt, TradeReceiptItem};
 use super::service::TradeService;
 use crate::clock::UnixMillis;
-use crate::redis::FencingToken;
+use crate::redis::{FencingToken, RedisFault};
 use crate::tape::{self, Appended, Decimal, NewTrade, Reference, Side, Symbol};
 
 /// How far the time of a trade may be ahead, milliseconds: clocks differ.
@@ -27,6 +27,14 @@ pub(super) struct Report {
 }
 
 impl TradeService {
+    /// Forgets the fencing tokens that the trades of a symbol have seen.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub(super) async fn reset_fence(&self, symbol: &Symbol, by: &str) -> Result<(), RedisFault> {
+        self.redis.reset_fence(&self.candles.keys.tape(symbol).fence, by).await
+    }
+
     /// Appends trades to the tape of their symbol, after all of them were checked. Up to [`MAX_TRADES`] are appended together
     /// or not at all, more in parts. A trade whose id the tape has is not appended again.
     ///

@@ -123,7 +123,6 @@ impl Serialize for Number {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UdfSymbolQuery {
     /// The symbol.
@@ -132,7 +131,6 @@ pub(super) struct UdfSymbolQuery {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UdfSearchQuery {
     /// A part of the symbol, in any case.
@@ -157,7 +155,6 @@ fn usual_matches() -> usize {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UdfHistoryQuery {
     /// The symbol.
@@ -166,12 +163,12 @@ pub(super) struct UdfHistoryQuery {
     /// 1, 5, 15, 30, 60 or 240 minutes, or 1D.
     #[param(pattern = "^(1|5|15|30|60|240|D|1D)$", example = "60")]
     pub resolution: String,
-    /// The first bar, Unix seconds. With `countback`, earlier ones follow.
-    #[param(minimum = 0, maximum = 9_007_199_254_740_u64, example = 0)]
-    pub from: u64,
+    /// The first bar, Unix seconds. With `countback`, earlier ones follow. Charts ask for times before 1970, too.
+    #[param(minimum = -9_007_199_254_740_i64, maximum = 9_007_199_254_740_i64, example = 0)]
+    pub from: i64,
     /// The end, Unix seconds: bars begin before it.
-    #[param(minimum = 0, maximum = 9_007_199_254_740_u64, example = 4_102_444_800_u64)]
-    pub to: u64,
+    #[param(minimum = -9_007_199_254_740_i64, maximum = 9_007_199_254_740_i64, example = 4_102_444_800_i64)]
+    pub to: i64,
     /// How many bars the chart needs before `to`, whatever `from` is.
     #[param(value_type = u64, required = false, minimum = 1, maximum = 5_000)]
     pub countback: Option<usize>,
@@ -180,7 +177,7 @@ pub(super) struct UdfHistoryQuery {
 impl UdfHistoryQuery {
     /// `from` and `to`, Unix milliseconds.
     fn range(&self) -> [i64; 2] {
-        [self.from, self.to].map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000))
+        [self.from, self.to].map(|seconds| seconds.max(0).saturating_mul(1_000))
     }
 }
 

@@ -79,6 +79,11 @@ impl WarmingError {
     pub(super) fn invalid(pointer: impl Into<String>, rule: impl Into<String>) -> Self {
         Self::Invalid { pointer: pointer.into(), rule: rule.into() }
     }
+
+    /// Marks the requested change as applied, if only a later step failed.
+    pub(super) fn applied(self) -> Self {
+        if let Self::Redis(fault) = self { fault.applied().into() } else { self }
+    }
 }
 
 impl From<WarmingError> for Problem {

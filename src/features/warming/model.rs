@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::UnixMillis;
+use crate::http::portable_json::{text_if_given, unique_names_if_given};
 
 /// Which tasks run first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -65,7 +66,7 @@ pub(super) struct TaskDefinition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The values themselves, by key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "unique_names_if_given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::HashMap<String, serde_json::Value>>)]
     pub values: Option<BTreeMap<String, Box<RawValue>>>,
     /// The keys that a run fetches, for sources that cannot list them; at most 1,000.
@@ -341,7 +342,7 @@ const fn default_wait() -> u64 {
 #[schema(as = WarmingWritten, example = json!({ "invalidate": ["profile-lists"] }))]
 pub(super) struct Written {
     /// The new value; absent: it is fetched from the source.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_if_given")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub value: Option<Box<RawValue>>,
     /// Tags whose values depend on this one, and become invalid.

@@ -24,9 +24,10 @@ use crate::clock::Clock;
 use crate::deps::Deps;
 use crate::events::Events;
 use crate::features::feature::StartError;
+use crate::http::portable_json::{NOT_PORTABLE, is_portable};
 use crate::lifecycle::Tasks;
 use crate::random;
-use crate::redis::Redis;
+use crate::redis::{Redis, RedisFault};
 
 /// How often a call that waits for the end of a run looks for it.
 const LOOK: Duration = Duration::from_millis(100);
@@ -175,6 +176,10 @@ impl WarmingService {
         if self.configured.contains_key(name) {
             return Err(WarmingError::Configured(name.to_owned()));
         }
+        let broken = definition.values.iter().flatten().find(|(_, value)| !is_portable(value.get().as_bytes()));
+        if let Some((key, _)) = broken {
+            return Err(WarmingError::invalid("/values", format!("has a value under `{key}` that {NOT_PORTABLE}")));
+        }
         let task = self.task(name, definition.clone())?;
         self.poll().await?;
         let mut plan = Plan::clone(&self.plan());
@@ -183,7 +188,7 @@ impl WarmingService {
             .map_err(|(_, TaskViolation { field, rule })| WarmingError::invalid(format!("/{field}"), rule))?;
         self.store.define(name, &definition).await?;
         self.wake.notify_one();
-        self.view(name).await
+        self.view(name).await.map_err(WarmingError::applied)
     }
 
     /// Removes a task that was made by a request. What it cached stays until it expires.
@@ -196,7 +201,7 @@ impl WarmingService {
         }
         self.known(name).await?;
         self.store.remove(name).await?;
-        self.poll().await.map(|_| ())
+        self.poll().await.map(|_| ()).map_err(WarmingError::applied)
     }
 
     /// A task that exists on any replica.
@@ -274,7 +279,7 @@ impl WarmingService {
         self.known(name).await?;
         self.store.set(name, "paused", is_paused.then_some("1")).await?;
         self.wake.notify_one();
-        self.view(name).await
+        self.view(name).await.map_err(WarmingError::applied)
     }
 
     /// Asks for a run, and waits for its end for up to `wait_ms`.
@@ -305,7 +310,8 @@ impl WarmingService {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms);
         while tokio::time::Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
-            if let Some(run) = self.store.runs(name, 5).await?.into_iter().find(|run| run.id == id) {
+            let runs = self.store.runs(name, 5).await.map_err(RedisFault::applied)?;
+            if let Some(run) = runs.into_iter().find(|run| run.id == id) {
                 return Ok(RequestedRun { id, run: Some(run) });
             }
         }

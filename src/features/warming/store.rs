@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 
-use super::keys::{STATE_LIFE, WarmingKeys};
+use super::keys::WarmingKeys;
 use super::model::{Run, RunRequest, RunResult, TaskDefinition};
 use super::plan::LastRuns;
+use super::scripts;
 use crate::clock::UnixMillis;
 use crate::redis::{Effect, Redis, RedisFault};
 
@@ -95,26 +96,15 @@ impl Store {
 
     /// Sets a field of a task's state, or deletes it.
     pub(super) async fn set(&self, name: &str, field: &str, value: Option<&str>) -> Result<(), RedisFault> {
-        let key = self.keys.task(name).state;
-        let command = match value {
-            Some(value) => redis::cmd("HSET").arg(&key).arg(field).arg(value).take(),
-            None => redis::cmd("HDEL").arg(&key).arg(field).take(),
-        };
-        let expire = redis::cmd("PEXPIRE").arg(&key).arg(STATE_LIFE).take();
-        self.write(&[command, expire]).await
+        let call = scripts::set(&self.keys.task(name), field, value.unwrap_or_default(), false);
+        self.redis.call(call).await.map(|_| ())
     }
 
     /// Stores a request for a run; false: another one waits, which nothing may replace.
     pub(super) async fn request(&self, name: &str, request: &StoredRequest) -> Result<bool, RedisFault> {
-        let key = self.keys.task(name).state;
         // Texts and numbers always serialise.
         let text = serde_json::to_string(request).unwrap_or_default();
-        let is_stored: bool =
-            self.redis.query(redis::cmd("HSETNX").arg(&key).arg("request").arg(text), Effect::Write).await?;
-        if is_stored {
-            self.write(&[redis::cmd("PEXPIRE").arg(&key).arg(STATE_LIFE).take()]).await?;
-        }
-        Ok(is_stored)
+        self.redis.call(scripts::set(&self.keys.task(name), "request", &text, true)).await
     }
 
     /// The newest runs, newest first.
@@ -129,27 +119,14 @@ impl Store {
     pub(super) async fn define(&self, name: &str, definition: &TaskDefinition) -> Result<(), RedisFault> {
         // Texts and numbers always serialise.
         let text = serde_json::to_string(definition).unwrap_or_default();
-        let store = redis::cmd("HSET").arg(self.keys.tasks()).arg(name).arg(text).take();
-        self.write(&[store, self.raise_version()]).await
+        self.redis.call(scripts::define(&self.keys, name, &text)).await
     }
 
     /// Removes a task and its state. Its history stays until it expires.
     pub(super) async fn remove(&self, name: &str) -> Result<(), RedisFault> {
-        let definition = redis::cmd("HDEL").arg(self.keys.tasks()).arg(name).take();
         let state = redis::cmd("UNLINK").arg(&self.keys.task(name).state).take();
-        self.write(&[definition, state, self.raise_version()]).await
-    }
-
-    /// Tells all replicas that the definitions have changed.
-    fn raise_version(&self) -> redis::Cmd {
-        redis::cmd("INCR").arg(self.keys.version()).take()
-    }
-
-    async fn write(&self, commands: &[redis::Cmd]) -> Result<(), RedisFault> {
-        for answer in self.redis.query_all(commands, Effect::Write).await? {
-            answer?;
-        }
-        Ok(())
+        self.redis.query::<i64>(&state, Effect::Write).await?;
+        self.redis.call(scripts::define(&self.keys, name, "")).await.map_err(RedisFault::partly_applied)
     }
 }
 

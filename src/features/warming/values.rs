@@ -14,6 +14,7 @@ use super::plan::{Task, task_of};
 use super::service::{Shared, WarmingService};
 use super::sources::{Answer, SourceError, SourceValue, Wanted};
 use crate::cached::{CachedValue, Change, ChangeKind, Changed, Found, OpenedTag, Seen};
+use crate::lifecycle::large_work;
 use crate::random;
 
 /// How long one fetch may take, from the first query to the last byte.
@@ -61,7 +62,7 @@ impl WarmingService {
         let task = self.task_of_key(key)?;
         let flight = self.flight(key, &task);
         let late = || WarmingError::Source { reason: "it has not answered yet".to_owned(), retry_after: RETRY };
-        let served = tokio::time::timeout(wait, flight).await.unwrap_or_else(|_| Err(late()));
+        let served = large_work::idle(tokio::time::timeout(wait, flight)).await.unwrap_or_else(|_| Err(late()));
         let result = match &served {
             Ok(served) => served.origin.label(),
             Err(WarmingError::Absent) => "absent",

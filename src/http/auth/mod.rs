@@ -18,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 
 pub use origin::check_origin;
 pub use principal::{ADMIN, Principal, Scopes, Visitor};
+pub use token::{demands_extensions, given, seconds};
 
 use super::problem::{self, Problem};
 use crate::clock::{Clock, UnixMillis};
@@ -114,8 +115,9 @@ impl Authenticator {
         if scheme.eq_ignore_ascii_case("bearer") {
             return self.tokens.verify(credential, now);
         }
-        if scheme.eq_ignore_ascii_case("token") {
-            // Clients of version 1 send `<user>:<password>`.
+        // Clients of Centrifugo's server API send `apikey`.
+        if scheme.eq_ignore_ascii_case("token") || scheme.eq_ignore_ascii_case("apikey") {
+            // Clients of InfluxDB 1 send `<user>:<password>`.
             return self.keys.find(credential.rsplit(':').next()?.as_bytes(), now);
         }
         if scheme.eq_ignore_ascii_case("basic") {

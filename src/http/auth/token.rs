@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::Error as TokenError;
 use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::principal::{Principal, Scopes};
 use crate::clock::UnixMillis;
@@ -45,11 +47,39 @@ struct Claims {
     #[expect(dead_code, reason = "only its type matters, the library compares it")]
     iss: String,
     exp: f64,
+    #[serde(default, deserialize_with = "given")]
     nbf: Option<f64>,
+    #[serde(default, deserialize_with = "given")]
     iat: Option<f64>,
+    #[serde(default, deserialize_with = "given")]
+    #[expect(dead_code, reason = "only its type matters, the library compares it")]
+    aud: Option<Audience>,
     role: Option<String>,
     #[serde(flatten)]
     others: BTreeMap<String, serde_json::Value>,
+}
+
+/// For whom a token is (RFC 7519, section 4.1.3).
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its type matters")]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// Reads a claim that may be absent, but not null.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Whether a token names extensions that its reader must support. The service supports none, so it must reject such a token
+/// (RFC 7515, section 4.1.11), whatever the value of the name is.
+pub fn demands_extensions(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&header).unwrap_or_default();
+    members.contains_key("crit")
 }
 
 impl Tokens {
@@ -116,12 +146,9 @@ impl Issuer {
 
     /// The claims of a token that the issuer signed, whatever the time is.
     fn claims(&self, token: &str) -> Option<Claims> {
-        let token: TokenData<Claims> = jsonwebtoken::decode(token, &self.key, &self.validation).ok()?;
-        // The service supports no extension, so it must reject a token that requires one (RFC 7515, section 4.1.11).
-        if token.header.crit.is_some() {
-            return None;
-        }
-        Some(token.claims)
+        let TokenData { claims, .. } = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).ok()?;
+        // The subject is the caller's name.
+        Some(claims).filter(|claims| !claims.sub.is_empty() && !demands_extensions(token))
     }
 
     fn is_over(&self, claims: &Claims, now: UnixMillis) -> bool {
@@ -218,6 +245,6 @@ fn milliseconds(seconds: f64) -> UnixMillis {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit into 53 bits until the year 287396")]
-fn seconds(at: UnixMillis) -> f64 {
+pub fn seconds(at: UnixMillis) -> f64 {
     at as f64 / 1_000.0
 }

@@ -18,7 +18,10 @@ fn list(count: usize, item: impl Fn(usize) -> Value) -> Value {
 
 pub fn stored(size: &Size) -> Vec<Vec<u8>> {
     let text = format!("\"{}\"", "\\u20ac ".repeat(1_000_000 / 7));
-    (0..size.of_many(VALUES)).map(|n| call("PUT", &format!("/cache/large:{n}"), JSON, &text)).collect()
+    let first = post("/streams/big/events", &json!({ "events": [{ "type": "T", "data": 1 }] }));
+    let group = call("PUT", "/streams/big/groups/all", JSON, "{}");
+    let values = (0..size.of_many(VALUES)).map(|n| call("PUT", &format!("/cache/large:{n}"), JSON, &text));
+    values.chain([first, group]).collect()
 }
 
 pub fn attacks(size: &Size) -> Vec<Attack> {
@@ -76,6 +79,26 @@ pub fn attacks(size: &Size) -> Vec<Attack> {
         ]
     });
     let waiting = post("/locks/contended", &json!({ "ttl_ms": 1_000, "wait_ms": 30_000 }));
+    let event = |n: usize| json!({ "type": "T", "data": format!("{n}{}", "x".repeat(60_000)) });
+    let streams = vec![
+        post("/streams/big/events", &json!({ "events": list(16, event) })),
+        call("GET", "/streams/big/events?limit=1000", "", ""),
+        post("/streams/big/groups/all/claim", &json!({ "consumer": "c", "count": 100, "wait_ms": 0 })),
+        call("PUT", "/cache/one", JSON, format!("\"{}\"", "x".repeat(1_000_000))),
+    ];
+    let messages = |n: usize| {
+        json!({ "channel": format!("orderbook:A{}", n % 4), "message_type": "X", "key": format!("k{n}"),
+                "data": "x".repeat(60_000) })
+    };
+    let channels = vec![
+        post("/pubsub", &json!({ "messages": list(16, messages) })),
+        call("GET", "/pubsub/orderbook:A0/latest", "", ""),
+        post(
+            "/broadcast",
+            &json!({ "channels": list(1_000, |n| json!(format!("orderbook:B{n}"))),
+                                    "data": "x".repeat(15_000) }),
+        ),
+    ];
     let holds: Vec<_> = (0..64)
         .map(|n| {
             let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -93,6 +116,8 @@ pub fn attacks(size: &Size) -> Vec<Attack> {
         Attack::new("cache: slow batches", Manner::Stall, size.of_many(300), vec![post("/cache/batch", &reads)]),
         Attack::new("idempotent large responses", Manner::Read, size.of_many(32), repeated.collect()),
         Attack::new("limits: batches and keys", Manner::Read, size.of_many(64), limits.collect()),
+        Attack::new("streams and 1 MB writes", Manner::Read, size.of_many(64), streams),
+        Attack::new("channels", Manner::Read, size.of_many(64), channels),
         Attack::new("locks: batches and lists", Manner::Read, size.of_many(64), locks.collect()),
         Attack::new("locks: waiting", Manner::Read, size.of_many(2_000), vec![waiting.clone()]),
         Attack::new("locks: waiting, abandoned", Manner::Abandon, size.of_many(256), vec![waiting]),

@@ -109,6 +109,9 @@ pub fn attacks(size: &Size) -> Vec<Attack> {
         prom("sum by (meter) ({zone=\"z1\"})"),
         prom(&nested),
         prom("stddev_over_time({__name__=\"long:b\"}[30d]) / max_over_time({__name__=\"long:b\"}[30d])"),
+        // Each compiled form would take megabytes.
+        prom(&format!("{{zone=\"z1\",{}}}", vec!["m=~\"\\\\pL{100}\""; 50].join(","))),
+        prom(&format!("{{zone=\"z1\",{}}}", vec!["m=~\"\\\\pL{4}\""; 16].join(","))),
         call("GET", "/prom/api/v1/label/meter/values", "", ""),
         call("GET", &format!("/prom/api/v1/series?match[]={}", encoded("{zone=~\".+\"}")), "", ""),
     ];

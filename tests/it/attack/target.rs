@@ -59,7 +59,17 @@ impl Target {
         let redis = RedisServer::with_options(&["--save", "", "--appendonly", "no"]);
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("service.toml");
-        let more = ["metrics:read", "timeseries:read", "timeseries:write", "users:read", "users:write"];
+        let more = [
+            "metrics:read",
+            "pubsub:read",
+            "pubsub:write",
+            "streams:read",
+            "streams:write",
+            "timeseries:read",
+            "timeseries:write",
+            "users:read",
+            "users:write",
+        ];
         let scopes: Vec<&str> = SCOPES.iter().chain(&more).copied().collect();
         let key = |id: &str, key: &str| {
             let digest = api_key::hex(&api_key::digest(key.as_bytes()));

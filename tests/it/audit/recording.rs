@@ -107,6 +107,25 @@ async fn an_action_that_cannot_be_recorded_does_not_happen() {
 }
 
 #[tokio::test]
+async fn what_frees_memory_is_recorded_in_a_full_redis() {
+    let key = KeyFile::new();
+    let app = key.builder().spawn().await;
+    app.post("/locks/minting", json!({ "ttl_ms": 60_000 })).await.expect(201);
+    app.post("/ratelimit/check", json!({ "limiter": "orders", "key": "k" })).await.expect(200);
+    app.put("/cache/user:profile:person-0b5e", json!(1)).await.expect(201);
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
+    app.delete("/ratelimit/orders/k").await.expect(204);
+    app.delete("/locks/minting?force=true").await.expect(204);
+    app.post("/admin/subjects/person-0b5e/erase", json!({ "reason": "a request" })).await.expect(202);
+    eventually("the person's value is gone", async || app.get("/cache/user:profile:person-0b5e").await.is(404)).await;
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
+    for action in ["DELETE /ratelimit/{limiter}/{key}", "DELETE /locks/{resource}"] {
+        assert_eq!(of_action(&app, action, 2).await[1]["outcome"], "done", "{action}");
+    }
+    assert_eq!(key.verify(&app.redis(), &[]).0, 0);
+}
+
+#[tokio::test]
 async fn without_redis_actions_are_refused_at_once_and_what_happened_is_recorded_later() {
     let key = KeyFile::new();
     let app = key.builder().behind_proxy().spawn().await;

@@ -199,3 +199,38 @@ async fn every_capability_can_wait_for_replicas_on_a_cluster() {
     cluster.replicas.iter().for_each(RedisServer::resume);
     eventually("the replicas follow again", async || put(&app, "other", &[ONE]).await.is(204)).await;
 }
+
+#[tokio::test]
+async fn writes_that_redis_refused_are_not_reported_as_applied() {
+    let open = "[[ratelimit.limiters]]\nname = \"open\"\nkey = \"rate_limit:open:{key}\"\nwithout_redis = \"open\"\n\
+                strategy = { kind = \"gcra\", limit = 8, period = \"1m\" }\n";
+    // The test changes the permissions of the default user.
+    let app = TestApp::builder().redis_options(&["--save", ""]).config(open).spawn().await;
+    put(&app, "a", &[]).await.expect(201);
+    let send = async |path: &str, body: Value| app.send(Method::POST, path, &[JSON, ONE], body.to_string()).await;
+    let batch = || json!({ "set": [{ "key": "b", "value": 1 }], "delete": ["a"] });
+    for (begin, end) in [
+        (
+            ["CONFIG", "SET", "min-replicas-to-write", "1"].as_slice(),
+            ["CONFIG", "SET", "min-replicas-to-write", "0"].as_slice(),
+        ),
+        (&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
+    ] {
+        let _: String = app.redis().command(begin);
+        let items = send("/cache/batch", batch()).await.expect(200).json();
+        for (list, path) in [("set", 0), ("delete", 0)] {
+            let status = items[list][path]["status"].as_u64();
+            assert!(status.is_some_and(|status| status >= 500), "{begin:?}: {items}");
+        }
+        let checked = send("/ratelimit/check", json!({ "limiter": "open", "key": "k" })).await.expect(200).json();
+        assert_eq!(checked["degraded"], true, "{begin:?}: {checked}");
+        let _: String = app.redis().command(end);
+        eventually("Redis accepts writes", async || put(&app, "a", &[]).await.status.is_success()).await;
+    }
+    // One item is deleted, and another one refused.
+    let _: String = app.redis().command(&["ACL", "SETUSER", "default", "-set"]);
+    let problem = send("/cache/batch", batch()).await.expect_problem(503, "replication-unmet");
+    assert_eq!(problem["outcome"], "unknown", "{problem}");
+    app.get("/cache/a").await.expect(404);
+    app.get("/cache/b").await.expect(404);
+}

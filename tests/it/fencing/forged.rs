@@ -2,6 +2,8 @@
 
 use axum::body::Body;
 use axum::http::Method;
+use gridtokenx_redis::app::access_table;
+use gridtokenx_redis::http::access::Fencing;
 use serde_json::json;
 
 use super::{JSON, append, put, send, token_after};
@@ -57,10 +59,12 @@ async fn a_token_within_the_hour_is_accepted() {
 
 #[tokio::test]
 async fn an_administrator_resets_a_fence() {
-    let app = TestApp::builder().admin_key().spawn().await;
+    let channel = "[[pubsub.namespaces]]\npattern = \"market:chat\"\nkeep = \"log\"\nsubscribe = [\"public\"]\npublish = [\"public\"]";
+    let app = TestApp::builder().config(channel).admin_key().spawn().await;
     let admin = ("x-api-key", ADMIN_KEY);
     let raised = token_after(&app.redis(), HOUR - 60_000).to_string();
     let now = token_after(&app.redis(), 0).to_string();
+    let trade = r#"{"symbol":"E","trades":[{"trade_id":"t","price":"1","quantity":"1"}]}"#;
     for (method, path, body, fence) in [
         (Method::PUT, "/cache/a%2Fb", "1", "/fences/cache/a%2Fb"),
         (Method::DELETE, "/cache/tags/t", "", "/fences/cache-tags/t"),
@@ -71,6 +75,11 @@ async fn an_administrator_resets_a_fence() {
             r#"{"samples":[{"timestamp":1,"value":1}]}"#,
             "/fences/timeseries/energy:generation:m1",
         ),
+        (Method::POST, "/market/epoch/advance", "{}", "/fences/market/epoch"),
+        (Method::POST, "/trades", trade, "/fences/trades/E"),
+        (Method::POST, "/streams/s/events", r#"{"events":[{"type":"A","data":1}]}"#, "/fences/streams/s"),
+        (Method::DELETE, "/orderbooks/E", "", "/fences/orderbooks/E"),
+        (Method::POST, "/pubsub/market:chat", r#"{"message_type":"A","data":1}"#, "/fences/pubsub/market:chat"),
     ] {
         let write =
             async |token: &str| app.send(method.clone(), path, &[JSON, admin, ("fencing-token", token)], body).await;
@@ -85,4 +94,53 @@ async fn an_administrator_resets_a_fence() {
         assert!(accepted.status.is_success(), "{path}: {}", accepted.text());
         write("1").await.expect_problem(409, "stale-fence");
     }
+}
+
+/// The beginnings of guarded paths, and the route that resets the fence of their targets.
+const RESETS: &[(&str, &str)] = &[
+    ("/cache/tags/", "/fences/cache-tags/{tag}"),
+    ("/cache", "/fences/cache/{key}"),
+    ("/config", "/fences/json/{key}"),
+    ("/forms", "/fences/json/{key}"),
+    ("/json", "/fences/json/{key}"),
+    ("/users", "/fences/json/{key}"),
+    ("/market/epoch", "/fences/market/epoch"),
+    ("/api/v2/write", "/fences/timeseries/{key}"),
+    ("/energy", "/fences/timeseries/{key}"),
+    ("/market", "/fences/timeseries/{key}"),
+    ("/settlements", "/fences/timeseries/{key}"),
+    ("/timeseries", "/fences/timeseries/{key}"),
+    ("/write", "/fences/timeseries/{key}"),
+    ("/orderbooks", "/fences/orderbooks/{symbol}"),
+    ("/pubsub", "/fences/pubsub/{channel}"),
+    ("/streams", "/fences/streams/{stream}"),
+    ("/trades", "/fences/trades/{symbol}"),
+];
+
+#[test]
+fn every_fence_can_be_reset() {
+    let rows = access_table();
+    for row in rows.iter().filter(|row| row.fencing != Fencing::None) {
+        let reset = RESETS.iter().find(|(start, _)| row.path.starts_with(start)).map(|(_, reset)| *reset);
+        let is_route = rows.iter().any(|row| row.method == "DELETE" && Some(row.path) == reset);
+        assert!(is_route, "{} {}: no route resets its fence", row.method, row.path);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_epoch_returns_from_its_clearing_with_a_smaller_token() {
+    let app = TestApp::builder().admin_key().spawn().await;
+    let admin = ("x-api-key", ADMIN_KEY);
+    let put = async |token: u64, status: &str| {
+        let body = json!({ "epoch_number": 1, "status": status }).to_string();
+        app.send(Method::PUT, "/market/epoch", &[JSON, admin, ("fencing-token", &token.to_string())], body).await
+    };
+    app.send(Method::DELETE, "/fences/market/epoch", &[admin], Body::empty()).await.expect(204);
+    app.send(Method::POST, "/market/epoch/advance", &[JSON, admin], "{}").await.expect(201);
+    let raised = token_after(&app.redis(), HOUR - 60_000);
+    let now = token_after(&app.redis(), 0);
+    put(raised, "clearing").await.expect(200);
+    put(now, "active").await.expect_problem(409, "stale-fence");
+    app.send(Method::DELETE, "/fences/market/epoch", &[admin], Body::empty()).await.expect(204);
+    put(now, "active").await.expect(200);
 }

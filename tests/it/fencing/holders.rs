@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::{SERIES, append, highest, put, send};
+use super::{SERIES, append, highest, put, remaining_ttl, send, token_after};
 use crate::support::{TestApp, eventually};
 
 async fn acquire(app: &TestApp, ttl_ms: u64, wait_ms: u64) -> u64 {
@@ -101,4 +101,49 @@ async fn only_the_write_itself_has_an_unknown_outcome() {
         tokio::time::timeout(deadline, eventually("reads work again", async || app.get("/cache/a").await.is(200)));
     back.await.expect("within two seconds");
     assert_eq!(app.get("/cache/a").await.expect(200).text(), "1");
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// Sets the highest token of the lock, or of another fence, to what a grant at this many milliseconds from now has.
+fn raise(app: &TestApp, key: &str, ms: i64) -> u64 {
+    let token = token_after(&app.redis(), ms);
+    app.redis().command::<()>(&["SET", key, &token.to_string(), "PX", "7200000"]);
+    token
+}
+
+#[tokio::test]
+async fn locks_grant_valid_tokens_after_the_clock_was_set_back() {
+    const LOCK: &str = "lock:fence:{lock:settlement:42}";
+    let app = TestApp::builder().system_clock().spawn().await;
+    // What the clock left that was two hours ahead: grants, a value written under one, and another one from when the clock
+    // was less far ahead.
+    let ahead = raise(&app, LOCK, 2 * HOUR);
+    raise(&app, "cache:fence:{cache:written}", 2 * HOUR);
+    raise(&app, "cache:fence:{cache:earlier}", HOUR * 5 / 6);
+    let mut last = 0;
+    for path in ["/cache/written", "/cache/earlier", "/cache/untouched"] {
+        let token = acquire(&app, 60_000, 0).await;
+        assert!(last < token && token < ahead, "{token} after {last}");
+        put(&app, token, path, "1").await.expect(201);
+        put(&app, last.max(1), path, "2").await.expect_problem(409, "stale-fence");
+        put(&app, ahead, path, "2").await.expect_violation(422, "invalid-header", "/Fencing-Token");
+        last = token;
+        app.delete("/locks/settlement:42?force=true").await.expect(204);
+    }
+    assert!(remaining_ttl(&app.redis(), "lock:ahead:{lock:settlement:42}") > 2 * HOUR);
+
+    // Once targets accept the former tokens again, grants exceed them.
+    let ahead = raise(&app, "lock:ahead:{lock:settlement:42}", HOUR - 1_000);
+    let token = acquire(&app, 60_000, 0).await;
+    assert_eq!(token, ahead + 1);
+    put(&app, token, "/cache/untouched", "3").await.expect(204);
+    put(&app, ahead, "/cache/untouched", "4").await.expect_problem(409, "stale-fence");
+}
+
+#[tokio::test]
+async fn tokens_that_are_valid_soon_are_not_forgotten() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    let ahead = raise(&app, "lock:fence:{lock:settlement:42}", HOUR + 60_000);
+    assert_eq!(acquire(&app, 60_000, 0).await, ahead + 1);
 }

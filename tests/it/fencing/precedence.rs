@@ -85,7 +85,8 @@ async fn a_repeated_request_is_replayed_even_with_a_stale_token() {
     let first = attempt("10").await.expect(200);
     send(&app, 20, Method::POST, "/cache/n/increment", "{\"by\":1}").await.expect(200);
     let repeat = attempt("10").await.expect(200);
-    assert_eq!((repeat.text(), repeat.header("idempotency-replayed")), (first.text(), Some("true")));
+    assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
+    assert_eq!(repeat.json()["value"], first.json()["value"]);
     // If the record is lost, the counter itself recognises the repetition.
     let records: Vec<String> = app.redis().command(&["KEYS", "idempotency:*"]);
     assert_eq!(records.len(), 1);

@@ -31,6 +31,7 @@ async fn every_broken_rule_of_a_sample_names_its_field() {
         (with("/cpu/cores", json!(2.5)), "/cpu/cores"),
         (with("/cpu/loadAvg", json!([1, 2])), "/cpu/loadAvg"),
         (with("/cpu/loadAvg/1", json!(-1)), "/cpu/loadAvg/1"),
+        (with("/cpu/loadAvg/1", json!(9_007_199_254_740_993_u64)), "/cpu/loadAvg/1"),
         (with("/memory/used", json!(1_001)), "/memory/used"),
         (with("/memory/free", json!(1_001)), "/memory/free"),
         (with("/disk/usagePercent", json!(101)), "/disk/usagePercent"),
@@ -83,7 +84,9 @@ async fn samples_and_heartbeats_may_state_their_time_in_rfc_3339() {
 async fn valid_items_of_an_array_are_accepted_and_invalid_ones_listed() {
     let app = TestApp::spawn().await;
     let body = json!([sample(0), with("/cpu/usage", json!(101)), sample(1_000), 5, without("memory"), sample(2_000)]);
-    let answer = app.post(WEB, body).await.expect(202).json();
+    let reply = app.post(WEB, body).await.expect(202);
+    assert_eq!(reply.header("samples-refused"), Some("3"));
+    let answer = reply.json();
     assert_eq!((&answer["accepted"], &answer["stored"]), (&json!(3), &json!("memory")));
     let refused: Vec<(u64, &str)> = answer["refused"]
         .as_array()
@@ -99,6 +102,15 @@ async fn valid_items_of_an_array_are_accepted_and_invalid_ones_listed() {
     let problem = app.post("/hosts/web-2/metrics", bad).await.expect_violation(422, "invalid-body", "/0/cpu/cores");
     assert_eq!(problem["errors"].as_array().map(Vec::len), Some(2), "{problem}");
     app.get("/hosts/web-2/metrics/latest").await.expect_problem(404, "host-not-found");
+
+    // All of them are counted, those of a request that is refused as a whole too.
+    app.post(WEB, with("/timestamp", json!(START / 1_000))).await.expect_violation(422, "invalid-body", "/timestamp");
+    let mut metrics = measured();
+    metrics["timestamp"] = json!(START / 1_000);
+    let heartbeat = json!({ "hostId": "web-1", "agentVersion": "1", "agentStatus": "running", "metrics": metrics });
+    app.post("/agent/heartbeat", heartbeat).await.expect_problem(422, "invalid-body");
+    let text = app.get("/metrics").await.text();
+    assert!(text.contains("host_samples_total{event=\"refused\"} 7"), "{text}");
 }
 
 #[tokio::test]
@@ -183,6 +195,12 @@ async fn the_forms_of_the_platforms_agents_are_accepted() {
     let bare = json!({ "hostId": "bare", "agentVersion": "1", "agentStatus": "running", "metrics": measured() });
     app.post("/api/agent/heartbeat", bare).await.expect(200);
     assert_eq!(app.get("/hosts/bare/metrics/latest").await.json()["agent"]["hostname"], "bare");
+    let mut rounded = older.clone();
+    rounded["hostId"] = json!("rounded");
+    rounded["metrics"]["cpu"]["usage"] = json!(100.000_000_000_000_01);
+    app.post("/agent/heartbeat", rounded).await.expect(200);
+    let found = app.get("/hosts/rounded/metrics/latest").await.expect(200).json();
+    assert_eq!(found["metrics"]["cpu"]["usage"], json!(100.0));
     let mut bad = older;
     bad["metrics"]["cpu"]["usage"] = json!(300);
     app.post("/agent/heartbeat", bad).await.expect_violation(422, "invalid-body", "/metrics/cpu/usage");

@@ -185,3 +185,65 @@ async fn samples_sent_during_an_outage_belong_to_their_organisation() {
         assert_eq!((seen(app, ONE, "").await, seen(app, TWO, "").await), (vec![2, 0], vec![1]));
     }
 }
+
+#[tokio::test]
+async fn exports_show_the_names_that_organisations_gave() {
+    let app = two_organisations().spawn().await;
+    for key in [ONE, TWO] {
+        send(&app, key, Method::POST, WEB, sample(0)).await.expect(202);
+    }
+    let text = async |key: &str, path: &str| get(&app, key, path).await.expect(200).text();
+    for (format, expected) in [
+        ("prometheus", "host_cpu_cores{host=\"web-1\"} 4\n"),
+        ("csv", "\nweb-1,1767225600000,0,12.5,"),
+        ("influx", "host_metrics,host=web-1 cpu.usage=12.5,"),
+    ] {
+        let path = format!("/hosts/metrics/latest?format={format}");
+        let (one, two) = (text(ONE, &path).await, text(TWO, &path).await);
+        assert!(two.contains(expected) && !two.contains('!'), "{two}");
+        assert_eq!(one, two, "nothing depends on who came first");
+    }
+    for path in ["recent", "range"] {
+        for format in ["csv", "influx"] {
+            let two = text(TWO, &format!("{WEB}/{path}?format={format}")).await;
+            assert!(two.contains("web-1") && !two.contains('!') && !two.contains("organisation"), "{two}");
+            let all = text(ADMIN_KEY, &format!("{WEB}/{path}?format={format}")).await;
+            assert!(all.contains(if format == "csv" { ",5,one\n" } else { "host=web-1,organisation=one " }), "{all}");
+        }
+    }
+    // An administrator sees hosts of one name apart, also at a replica that does not have them in memory.
+    flush_all(&app).await;
+    eventually("both are listed", async || app.redis().command::<u64>(&["SCARD", "metrics:hosts"]) == 2).await;
+    let other = two_organisations().beside(&app).spawn().await;
+    for app in [&app, &other] {
+        for (format, of_one, of_two) in [
+            ("prometheus", "{host=\"web-1\",organisation=\"one\"}", "{host=\"web-1\",organisation=\"two\"}"),
+            ("csv", ",5,one\n", ",5,two\n"),
+            ("influx", "host=web-1,organisation=one ", "host=web-1,organisation=two "),
+        ] {
+            let all = get(app, ADMIN_KEY, &format!("/hosts/metrics/latest?format={format}")).await.expect(200).text();
+            assert!(all.contains(of_one) && all.contains(of_two) && !all.contains('!'), "{all}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_hosts_of_one_organisation_leave_memory_to_others() {
+    let app =
+        two_organisations().config("[hosts]\nmax_hosts = 4\nbatch_interval = \"1h\"").behind_proxy().spawn().await;
+    let post =
+        async |key: &str, host: &str| send(&app, key, Method::POST, &format!("/hosts/{host}/metrics"), sample(0)).await;
+    for host in ["a", "b"] {
+        post(ONE, host).await.expect(202);
+    }
+    // Redis takes no samples now, so the first hosts cannot leave memory.
+    app.proxy().cut();
+    eventually("the service is not ready", async || app.get("/health/ready").await.is(503)).await;
+    post(ONE, "c").await.expect_problem(503, "too-many-hosts");
+    for host in ["a", "d"] {
+        post(TWO, host).await.expect(202);
+    }
+    app.proxy().heal();
+    eventually("a full memory is written before the batch is due", async || post(ONE, "c").await.is(202)).await;
+    post(TWO, "a").await.expect(202);
+}

@@ -5,7 +5,10 @@ use axum::http::Method;
 use futures_util::future::join_all;
 use gridtokenx_redis::http::auth::api_key;
 
+use serde_json::{Value, json};
+
 use super::replica::{Replica, RunLog, replica, replica_with};
+use crate::auth::{SECRET, platform_token};
 use crate::support::{Reply, TestApp, eventually};
 
 /// A body of many chunks whose length is not known in advance.
@@ -78,6 +81,29 @@ async fn callers_do_not_share_keys() {
     assert_replay(&first, &send(keys[0]).await);
     assert_eq!(runs.count(), 2);
     replica.post("/count", "k", "x").await.expect_problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn organisations_of_a_user_do_not_share_keys() {
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret.path(), SECRET).expect("written");
+    let config = format!(
+        "[[auth.jwt]]\nissuer = \"a\"\nalgorithm = \"HS256\"\nsecret_file = {:?}\norganisation_claim = \"org\"\n",
+        secret.path()
+    );
+    let (replica, runs) = replica_with(&config).await;
+    let send = async |organisation: Value| {
+        let token = format!("Bearer {}", platform_token(&json!({ "iss": "a", "org": organisation })));
+        replica.send(Method::POST, "/count", &[("idempotency-key", "k"), ("authorization", &token)], "x").await
+    };
+    let mut firsts = Vec::new();
+    for organisation in [json!("a"), json!("b"), json!(null)] {
+        firsts.push((organisation.clone(), send(organisation).await.expect(201)));
+    }
+    assert_eq!(runs.count(), 3);
+    for (organisation, first) in firsts {
+        assert_replay(&first, &send(organisation).await);
+    }
 }
 
 #[tokio::test]
@@ -183,6 +209,39 @@ async fn a_large_response_is_returned_but_not_recorded() {
     replica.post("/large", "k", "y").await.expect_problem(409, "idempotency-answer-too-large");
     replica.post("/large?a=1", "k", "x").await.expect_problem(422, "idempotency-key-reused");
     assert_eq!(runs.count(), 1);
+}
+
+#[tokio::test]
+async fn long_responses_are_recorded_up_to_a_total_for_each_caller() {
+    let keys = ["ak_00000000000000000000000000000001", "ak_00000000000000000000000000000002"];
+    let entry = |at: usize| {
+        let digest = api_key::hex(&api_key::digest(keys[at].as_bytes()));
+        format!("[[auth.keys]]\nid = \"k{at}\"\nsha256 = \"{digest}\"\nscopes = [\"cache:write\"]\n")
+    };
+    let (replica, _) = replica_with(&(entry(0) + &entry(1))).await;
+    let send = async |caller: usize, path: &str, key: &str| {
+        replica.send(Method::POST, path, &[("idempotency-key", key), ("x-api-key", keys[caller])], "x").await
+    };
+    // 4 MiB are 69 responses of 60,000 bytes.
+    for at in 0..75 {
+        send(0, "/long", &format!("k{at}")).await.expect(200);
+    }
+    for (key, is_recorded) in [("k0", true), ("k68", true), ("k69", false), ("k74", false)] {
+        let again = send(0, "/long", key).await;
+        assert_eq!(again.is(200), is_recorded, "{key}");
+        if !is_recorded {
+            assert_eq!(again.expect_problem(409, "idempotency-answer-too-large")["outcome"], "applied");
+        }
+    }
+    // Short responses, and those to other callers, are still recorded.
+    for (caller, path) in [(0, "/count"), (1, "/long")] {
+        let first = send(caller, path, "other").await;
+        assert_replay(&first, &send(caller, path, "other").await);
+    }
+    for kept in replica.records().iter().filter(|key| key.starts_with("idempotency:kept:")) {
+        let left: i64 = replica.app.redis().command(&["PTTL", kept]);
+        assert!((86_000_000..=86_400_000).contains(&left), "{left}");
+    }
 }
 
 #[tokio::test]

@@ -67,6 +67,10 @@ async fn large(State(runs): State<RunLog>) -> String {
     "x".repeat((64 << 10) + 1)
 }
 
+async fn long(State(runs): State<RunLog>) -> String {
+    format!("{:>60000}", runs.record())
+}
+
 async fn stream(State(runs): State<RunLog>, body: Body) -> Result<String, StatusCode> {
     let run = runs.record();
     let (mut body, mut length) = (body, 0);
@@ -93,11 +97,13 @@ impl Replica {
             .on("POST", "/slow", slow)
             .on("POST", "/fail", fail)
             .on("POST", "/large", large)
+            .on("POST", "/long", long)
             .on("POST", "/stream", stream)
             .on("POST", "/open", ignore)
             .with_state(runs.clone());
         let counting = ["GET", "POST", "PATCH", "PUT"].map(|method| Access::scoped(method, "/count", "cache:write"));
-        let others = ["/ignore", "/slow", "/fail", "/large"].map(|path| Access::scoped("POST", path, "cache:write"));
+        let others =
+            ["/ignore", "/slow", "/fail", "/large", "/long"].map(|path| Access::scoped("POST", path, "cache:write"));
         let special = [Access::scoped("POST", "/stream", "cache:write").streaming(), Access::public("POST", "/open")];
         let rows: Vec<Access> = counting.into_iter().chain(others).chain(special).collect();
         let service = behind_middleware(&app.app().deps, &rows, api, Router::new()).expect("the routes are guarded");

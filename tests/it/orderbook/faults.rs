@@ -7,7 +7,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::load::settled;
-use super::{BOOK, create, create_levels, fill, order, place, report, view};
+use super::{BOOK, create, create_levels, fill, order, place, report, view, without_fence};
 use crate::support::{Cluster, NDJSON, RedisServer, SentinelGroup, TestApp, eventually};
 
 #[tokio::test]
@@ -198,4 +198,58 @@ async fn books_work_with_the_shipped_configuration_of_redis() {
             .is_some_and(|all| !all.is_empty())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_full_redis_still_cancels_orders() {
+    let app = without_fence().await;
+    create(&app, "GRID").await;
+    for id in ["a", "b", "c", "d", "e"] {
+        place(&app, id, "buy", "4", "1").await;
+    }
+    place(&app, "s", "sell", "5", "1").await;
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
+    app.post("/orderbooks/GRID/orders", order("f", "buy", "4", "1")).await.expect_problem(507, "redis-out-of-memory");
+    app.delete("/orderbooks/GRID/orders/a").await.expect(200);
+    let batch = app.post("/orderbooks/GRID/orders/batch", json!({ "cancel": ["b"] })).await.expect(200).json();
+    assert_eq!(batch["cancel"][0]["status"], 200, "{batch}");
+    let all = app.delete("/orderbooks/GRID/orders?owner=owner-buy").await.expect(200).json();
+    assert_eq!(all["cancelled"], 3, "{all}");
+    assert_eq!(app.delete("/orders?owner=owner-sell").await.expect(200).json()["cancelled"], 1);
+    let settings = json!({ "mode": "store", "kind": "orders" });
+    let problem = app.put("/orderbooks/NEW/settings", settings).await.expect_problem(507, "redis-out-of-memory");
+    assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    app.get("/orderbooks/NEW/settings").await.expect_problem(404, "book-not-found");
+    let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(view(&app).await["orders"], 0);
+}
+
+#[tokio::test]
+async fn a_refusal_by_every_book_is_no_success() {
+    let app = TestApp::builder().redis_options(&["--save", ""]).spawn().await;
+    create(&app, "GRID").await;
+    place(&app, "a", "buy", "4", "1").await;
+    let _: String = app.redis().command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let problem = app.delete("/orders?owner=owner-buy").await.expect_problem(503, "redis-writes-refused");
+    assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    let _: String = app.redis().command(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    let _: String = app.redis().command(&["ACL", "SETUSER", "default", "-zrem"]);
+    let problem = app.delete(BOOK).await.expect_problem(503, "redis-denied");
+    assert_eq!(problem["outcome"], "applied", "the book is gone, only its listing stays: {problem}");
+    app.get(BOOK).await.expect_problem(404, "book-not-found");
+    let _: String = app.redis().command(&["ACL", "SETUSER", "default", "+zrem"]);
+    app.delete(BOOK).await.expect(204);
+}
+
+#[tokio::test]
+async fn the_parts_of_a_snapshot_that_redis_refused_are_deleted() {
+    let app = without_fence().await;
+    create(&app, "GRID").await;
+    let full = &["CONFIG", "SET", "maxmemory", "1"];
+    let lines: String = (0..250).map(|n| order(&format!("o{n}"), "buy", "4", "1").to_string() + "\n").collect();
+    let _: String = app.redis().command(full);
+    let problem = app.send(Method::PUT, BOOK, &[NDJSON], lines).await.expect_problem(507, "redis-out-of-memory");
+    assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    let keys = app.redis().keys();
+    assert!(!keys.iter().any(|key| key.contains("next")), "{keys:?}");
 }

@@ -147,7 +147,7 @@ async fn a_credential_has_a_limited_number_of_connections() {
 #[tokio::test]
 async fn limits_of_connections_and_subscriptions_are_refused_by_name() {
     let mut app = TestApp::builder().config("pubsub.sockets_per_caller = 1").system_clock().spawn().await;
-    app.get("/pubsub/ws").await.expect_problem(426, "socket-upgrade-required");
+    app.get("/pubsub/ws").await.expect_problem(426, "upgrade-required");
     let mut socket = Socket::open(&mut app).await;
     app.get("/pubsub/sse?channel=market:events").await.expect_problem(429, "too-many-sockets");
     let unsubscribe = json!({ "id": 1, "cmd": "unsubscribe", "channel": "market:events" });

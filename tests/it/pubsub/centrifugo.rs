@@ -147,7 +147,7 @@ async fn clients_replace_tokens_that_expire() {
     for library in LIBRARIES {
         let mut client = Client::connect(library, address, Some(&token(-5))).await;
         client.until("token").await;
-        client.command(json!({ "do": "token", "token": token(5) })).await;
+        client.command(json!({ "do": "token", "token": token(8) })).await;
         client.until("connected").await;
         client.until("token").await;
         client.command(json!({ "do": "token", "token": token(3_600) })).await;

@@ -95,6 +95,27 @@ async fn invalid_parameters_are_named_and_nothing_is_published() {
 }
 
 #[tokio::test]
+async fn a_large_broadcast_has_a_result_for_each_channel() {
+    let app = TestApp::builder().system_clock().spawn().await;
+    let mut channels: Vec<Value> = (0..300).map(|at| json!(format!("orderbook:B{at}"))).collect();
+    channels[100] = json!("a::b");
+    channels[250] = json!("weather");
+    let broadcast = json!({ "channels": channels, "data": "x".repeat(15_000) });
+    let responses = call(&app, "/broadcast", broadcast).await["result"]["responses"].clone();
+    for (at, response) in responses.as_array().expect("responses").iter().enumerate() {
+        let expected = match at {
+            100 => (&response["error"]["code"], json!(107)),
+            250 => (&response["error"]["code"], json!(102)),
+            _ => (&response["result"]["offset"], json!(1)),
+        };
+        assert_eq!(expected.0, &expected.1, "{at}: {response}");
+    }
+    assert_eq!(responses.as_array().map(Vec::len), Some(300));
+    let history = call(&app, "/history", json!({ "channel": "orderbook:B299" })).await;
+    assert_eq!(history["result"]["offset"], 1);
+}
+
+#[tokio::test]
 async fn each_command_needs_its_scope() {
     let key = |scopes: &[&str], id: u8| {
         let text = format!("ak_{id:032x}");
@@ -117,6 +138,11 @@ async fn each_command_needs_its_scope() {
     send("/history", &writing, json!({ "channel": "orderbook:E" })).await.expect_problem(403, "forbidden");
     assert!(send("/history", &reading, json!({ "channel": "orderbook:E" })).await.json()["result"].is_object());
     app.post("/publish", publish("orderbook:E")).await.expect_problem(401, "unauthenticated");
+    // The scheme of older clients, and the content type that curl sends.
+    let older = format!("apikey {reading}");
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("authorization", older.as_str())];
+    let history = app.send(Method::POST, "/api/history", &headers, r#"{"channel":"orderbook:E"}"#).await;
+    assert!(history.expect(200).json()["result"].is_object());
     let commands = json!({ "commands": [
         { "publish": publish("orderbook:E") }, { "history": { "channel": "orderbook:E" } },
         { "history_remove": { "channel": "orderbook:E" } }, { "channels": {} },

@@ -150,6 +150,28 @@ async fn a_filter_leaves_out_other_tags() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_frame_is_said_in_terms_of_json() {
+    let mut app = TestApp::builder().admin_key().system_clock().spawn().await;
+    for (frame, reason) in [
+        ("[]", "invalid type: array, expected an object"),
+        ("{\"id\":1", "the text ends within an object"),
+        (r#"{"id":"1","cmd":"ping"}"#, "invalid type: string \"1\", expected a whole number"),
+        (r#"{"id":1,"cmd":"history","limit":1.5}"#, "invalid type: number `1.5`, expected a whole number"),
+        (r#"{"id":1,"cmd":"subscribe","max_rate":"1"}"#, "invalid type: string \"1\", expected a number"),
+        (r#"{"id":1}"#, "`cmd` is missing"),
+        (r#"{"id":1,"cmd":"publish","tags":{"a":"1","a":"2"}}"#, "`a` is repeated"),
+    ] {
+        let mut socket = Socket::open(&mut app).await;
+        socket.send_text(frame).await;
+        assert_eq!(socket.closed().await, (4400, reason.to_owned()), "{frame}");
+    }
+    let mut socket = Socket::open(&mut app).await;
+    socket.send(&json!({ "id": 1, "cmd": "dance" })).await;
+    let (code, reason) = socket.closed().await;
+    assert!(code == 4400 && reason.starts_with("unknown value `dance`, expected one of `connect`"), "{reason}");
+}
+
+#[tokio::test]
 async fn bad_frames_close_the_connection_with_a_code() {
     let mut app = TestApp::builder().admin_key().system_clock().spawn().await;
     for (frame, code) in [

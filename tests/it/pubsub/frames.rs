@@ -20,6 +20,7 @@ const PROTOCOLS: [(&str, &str); 2] =
 const FINAL: u8 = 0x80;
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
 const PING: u8 = 9;
 
 /// A client that writes frames byte by byte.
@@ -86,7 +87,7 @@ impl Wire {
     /// The code of the close frame; 1006 if the connection ends without one.
     pub(super) async fn close_code(&mut self) -> u16 {
         while let Some((opcode, payload)) = self.next().await {
-            if opcode == 8 {
+            if opcode == CLOSE {
                 return u16::from_be_bytes([payload[0], payload[1]]);
             }
         }
@@ -170,11 +171,40 @@ async fn violations_close_the_connection_with_the_code_of_the_rfc() {
         other.send(&frame(FINAL | PING, b"still here")).await;
         assert_eq!(other.next().await, Some((10, b"still here".to_vec())));
     }
+    for (at, (what, bytes, code)) in violations.iter().enumerate() {
+        let path = format!("/locks/violation-{at}/hold?ttl_ms=60000");
+        let mut wire = Wire::open_with(app.serve(), &path, &format!("X-API-Key: {ADMIN_KEY}\r\n")).await;
+        wire.send(bytes).await;
+        assert_eq!(wire.close_code().await, *code, "{path}: {what}");
+    }
     eventually("no socket is left", async || {
         let metrics = app.send(Method::GET, "/metrics", &[("x-api-key", ADMIN_KEY)], Body::empty()).await;
         metrics.text().contains("pubsub_connections{transport=\"websocket\"} 0")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_close_frame_is_answered() {
+    let mut app = TestApp::builder().system_clock().spawn().await;
+    for path in ["/pubsub/ws", "/connection/websocket", "/locks/a/hold?ttl_ms=60000"] {
+        for payload in [&b""[..], &1_000_u16.to_be_bytes()] {
+            let mut wire = Wire::open(app.serve(), path).await;
+            if path.starts_with("/locks") {
+                assert_eq!(wire.next().await.map(|(opcode, _)| opcode), Some(TEXT), "the lock");
+            }
+            wire.send(&frame(FINAL | CLOSE, payload)).await;
+            let answer = loop {
+                match wire.next().await {
+                    Some((opcode, _)) if opcode != CLOSE => {}
+                    other => break other,
+                }
+            };
+            assert_eq!(answer, Some((CLOSE, payload.to_vec())), "{path}");
+            assert_eq!(wire.next().await, None, "{path}: the connection ends");
+            eventually("the lock is free", async || app.get("/locks/a").await.json()["held"] == false).await;
+        }
+    }
 }
 
 #[tokio::test]

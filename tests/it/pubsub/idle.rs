@@ -167,9 +167,10 @@ async fn an_expired_credential_ends_its_connections_at_every_replica() {
     });
     for (stream, native, centrifugo) in futures_util::future::join_all(ends).await {
         assert_eq!((native.0, centrifugo.0), (Err(4401), Err(3005)));
-        // A WebSocket may send another token within 25 s.
+        // They all end together; the rest is what a busy machine takes.
         for end in [native.1, centrifugo.1] {
-            assert!(end > stream + Duration::from_secs(20) / SPEED, "{:?}", end - stream);
+            let apart = end.max(stream) - end.min(stream);
+            assert!(apart < Duration::from_secs(20) / SPEED, "{apart:?}");
         }
     }
     let mut late = Socket::connect(&format!("ws://{}/pubsub/ws", replicas[0].address())).await;

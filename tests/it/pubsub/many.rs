@@ -340,3 +340,29 @@ async fn clients_that_recover_and_do_not_read_take_little_memory() {
         next += 1;
     }
 }
+
+#[tokio::test]
+async fn open_channels_are_listed_page_by_page() {
+    let mut app = TestApp::spawn().await;
+    let mut socket = Socket::open(&mut app).await;
+    for (id, channel) in ["market:events", "market:prices", "orderbook:A", "orderbook:B"].into_iter().enumerate() {
+        let reply = socket.command(json!({ "id": id + 1, "cmd": "subscribe", "channel": channel })).await;
+        assert!(reply["ok"].is_object(), "{reply}");
+    }
+    let page = async |query: &str| {
+        let page = app.get(&format!("/pubsub/channels?{query}")).await.expect(200).json();
+        let names: Vec<String> =
+            page["items"].as_array().expect("channels").iter().map(|c| c["channel"].to_string()).collect();
+        (names.join(" "), page["next_cursor"].clone())
+    };
+    assert_eq!(
+        page("limit=3").await,
+        (r#""market:events" "market:prices" "orderbook:A""#.to_owned(), json!("orderbook:A"))
+    );
+    assert_eq!(page("limit=3&cursor=orderbook:A").await, (r#""orderbook:B""#.to_owned(), Value::Null));
+    assert_eq!(page("prefix=orderbook:&limit=1").await, (r#""orderbook:A""#.to_owned(), json!("orderbook:A")));
+    assert_eq!(page("prefix=market:&limit=2").await.1, Value::Null);
+    for (query, pointer) in [("limit=0", "/limit"), ("limit=1001", "/limit")] {
+        app.get(&format!("/pubsub/channels?{query}")).await.expect_violation(422, "invalid-query", pointer);
+    }
+}

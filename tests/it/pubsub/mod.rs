@@ -12,6 +12,7 @@ mod cloud_events;
 mod delivery;
 mod event_source;
 mod example_page;
+mod expiry;
 mod faults;
 mod frames;
 mod idle;

@@ -48,6 +48,17 @@ async fn the_rule_alone_decides_who_publishes_over_http_and_sockets() {
 }
 
 #[tokio::test]
+async fn channels_of_the_service_itself_are_not_published_to() {
+    let app = TestApp::builder().config(&rules("{a}:{b}", "log", "public")).spawn().await;
+    let message = json!({ "message_type": "X", "data": 1 });
+    for channel in ["json:changes", "pubsub:control", "locks:wake"] {
+        let reply = app.post(&format!("/pubsub/{channel}"), message.clone()).await;
+        reply.expect_problem(422, "invalid-path");
+    }
+    app.post("/pubsub/market:other", message).await.expect(201);
+}
+
+#[tokio::test]
 async fn a_reload_ends_the_subscriptions_that_the_new_rules_do_not_permit() {
     let open = [rules("market:a", "log", "public"), rules("market:b", "log", "public")].concat();
     let mut app = TestApp::builder().config(&open).admin_key().system_clock().spawn().await;

@@ -72,6 +72,10 @@ impl Socket {
         }
     }
 
+    pub async fn send_text(&mut self, text: &'static str) {
+        self.0.send(Message::text(text)).await.expect("sent");
+    }
+
     pub async fn send_binary(&mut self, bytes: &'static [u8]) {
         self.0.send(Message::binary(bytes)).await.expect("sent");
     }

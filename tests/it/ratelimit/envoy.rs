@@ -14,9 +14,9 @@ fn config() -> String {
     };
     let rules = "ratelimit.envoy = [\
         { domain = \"gateway\", entries = [{ key = \"remote_address\" }], limiter = \"address\" },\
+        { domain = \"gateway\", entries = [{ key = \"remote_address\" }, { key = \"path\" }], limiter = \"path\" },\
         { domain = \"gateway\", entries = [{ key = \"remote_address\" }, { key = \"path\", value = \"/login\" }],\
-          limiter = \"login\" },\
-        { domain = \"gateway\", entries = [{ key = \"remote_address\" }, { key = \"path\" }], limiter = \"path\" }]\n";
+          limiter = \"login\" }]\n";
     let limiters = [("address", 3, "1h"), ("path", 2, "1m"), ("login", 1, "90s")];
     let limiters = limiters.map(|(name, limit, period)| limiter(name, &gcra(limit, period)));
     format!("{rules}{}", limiters.concat())
@@ -133,7 +133,7 @@ async fn the_route_answers_404_until_it_is_configured() {
     app.app().reloader().reload(Config::with_overrides(&config()).expect("TOML")).expect("valid");
     eventually("the route is on", async || post(&app, &[descriptor("a", None)]).await.is(200)).await;
     for (bad, field) in [
-        (config().replace("limiter = \"login\"", "limiter = \"unknown\""), "ratelimit.envoy[1].limiter"),
+        (config().replace("limiter = \"login\"", "limiter = \"unknown\""), "ratelimit.envoy[2].limiter"),
         (config().replace("domain = \"gateway\"", "domain = \"\""), "ratelimit.envoy[0].domain"),
         (config().replacen("[{ key = \"remote_address\" }]", "[]", 1), "ratelimit.envoy[0].entries"),
     ] {

@@ -7,6 +7,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::limits::{check, limiter};
+use super::reservations::settle;
 use crate::support::{Reply, TestApp, eventually};
 
 const KEY: &str = "/ratelimit/limiters/orders/exceptions/u-1";
@@ -74,6 +75,44 @@ async fn an_exception_may_change_a_keys_strategy() {
     app.delete(KEY).await.expect(204);
     let above = app.post("/ratelimit/check", json!({ "limiter": "orders", "key": "u-1", "cost": 300 })).await;
     above.expect_violation(422, "invalid-body", "/cost");
+}
+
+#[tokio::test]
+async fn an_exception_that_counts_in_another_way_leaves_what_was_used() {
+    let day = "kind = \"fixed_window\", limit = 3, calendar = \"day\", zone = \"UTC\"";
+    let sliding = "kind = \"sliding_window\", limit = 3, window = \"10s\"";
+    let hour = json!({ "kind": "fixed_window", "limit": 100, "window_ms": 3_600_000 });
+    let bucket = json!({ "kind": "token_bucket", "capacity": 100, "refill_per_second": 1 });
+    let short = json!({ "kind": "sliding_window", "limit": 100, "window_ms": 500 });
+    // An exception of another kind has ended when its reservation is settled, so that nothing is returned to it.
+    for (base, own, left) in [(day, hour, 97), (day, bucket.clone(), 96), (sliding, short, 97), (sliding, bucket, 96)] {
+        let config = limiter("l", &format!("strategy = {{ {base} }}\nreservations = \"30s\""));
+        let app = TestApp::builder().config(&config).spawn().await;
+        let reserve = async || {
+            let body = json!({ "limiter": "l", "key": "k", "cost": 2 });
+            app.post("/ratelimit/reserve", body).await.expect(200).json()["reservation"].clone()
+        };
+        let first = reserve().await;
+        check(&app, "l", "k").await;
+        let path = "/ratelimit/limiters/l/exceptions/k";
+        put(&app, path, json!({ "action": "limit", "strategy": own })).await;
+        assert_eq!(check(&app, "l", "k").await["remaining"], 99, "{base}, {own}");
+        let second = reserve().await;
+        // Reservations are found in the state that they belong to.
+        settle(&app, first.as_str().expect("an id"), 1).await.expect(200);
+        app.delete(path).await.expect(204);
+        settle(&app, second.as_str().expect("an id"), 1).await.expect(200);
+        settle(&app, second.as_str().expect("an id"), 1).await.expect_problem(404, "unknown-reservation");
+        assert_eq!(check(&app, "l", "k").await["remaining"], 0, "{base}, {own}");
+        assert_eq!(check(&app, "l", "k").await["allowed"], false, "{base}, {own}");
+        put(&app, path, json!({ "action": "limit", "strategy": own })).await;
+        assert_eq!(check(&app, "l", "k").await["remaining"], left, "{base}, {own}");
+        // A reset deletes what either of them has counted.
+        app.delete("/ratelimit/l/k").await.expect(204);
+        assert_eq!(check(&app, "l", "k").await["remaining"], 99, "{base}, {own}");
+        app.delete(path).await.expect(204);
+        assert_eq!(check(&app, "l", "k").await["remaining"], 2, "{base}, {own}");
+    }
 }
 
 #[tokio::test]

@@ -187,6 +187,52 @@ async fn an_open_limiter_is_decided_without_redis_whatever_redis_says() {
     assert_eq!(check(&app, "reserving", "k").await["degraded"], true);
 }
 
+/// Asks an open limiter on each route, without and with an `Idempotency-Key`, and a closed one with a key.
+async fn assert_open(app: &TestApp, fault: &str) {
+    let check = json!({ "limiter": "open", "key": "k" });
+    let descriptor = json!({ "domain": "d", "descriptors": [{ "entries": [{ "key": "user", "value": "u" }] }] });
+    for (path, body, status) in [
+        ("/ratelimit/check", check.clone(), 200),
+        ("/ratelimit/check-all", json!({ "checks": [check.clone()] }), 200),
+        ("/ratelimit/enforce", check, 204),
+        ("/json", descriptor, 200),
+    ] {
+        for key in [None, Some(format!("{fault}{path}"))] {
+            let key = key.as_deref().map(|key| ("idempotency-key", key));
+            let headers: Vec<(&str, &str)> = key.into_iter().chain([("content-type", "application/json")]).collect();
+            let reply = app.send(Method::POST, path, &headers, Body::from(body.to_string())).await;
+            assert!(reply.is(status), "{fault} {path} {key:?}: {}", reply.text());
+            let is_degraded = path != "/ratelimit/check" || reply.json()["degraded"] == true;
+            assert!(is_degraded, "{fault} {key:?}: {}", reply.text());
+        }
+    }
+    let closed = json!({ "limiter": "closed", "key": "k" }).to_string();
+    let headers = [("content-type", "application/json"), ("idempotency-key", fault)];
+    let reply = app.send(Method::POST, "/ratelimit/check", &headers, Body::from(closed)).await;
+    assert!([503, 504, 507].contains(&reply.status.as_u16()), "{fault}: {}", reply.text());
+}
+
+#[tokio::test]
+async fn an_open_limiter_is_decided_without_redis_also_with_an_idempotency_key() {
+    let envoy = "ratelimit.envoy = [{ domain = \"d\", entries = [{ key = \"user\" }], limiter = \"open\" }]\n";
+    let large = both().replacen("limit = 8", "limit = 800", 1);
+    // The test changes the permissions of the default user.
+    let app = TestApp::builder().redis_options(&["--save", ""]).config(&format!("{envoy}{large}")).spawn().await;
+    for (begin, end) in [
+        (["CONFIG", "SET", "maxmemory", "1"].as_slice(), ["CONFIG", "SET", "maxmemory", "0"].as_slice()),
+        (&["CONFIG", "SET", "min-replicas-to-write", "1"], &["CONFIG", "SET", "min-replicas-to-write", "0"]),
+        (&["ACL", "SETUSER", "default", "-evalsha"], &["ACL", "SETUSER", "default", "+evalsha"]),
+        (&["CLIENT", "PAUSE", "60000", "WRITE"], &["CLIENT", "UNPAUSE"]),
+        (&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
+    ] {
+        let _: String = app.redis().command(begin);
+        assert_open(&app, begin[1]).await;
+        let _: String = app.redis().command(end);
+        eventually("limits are counted in Redis again", async || check(&app, "open", "k").await["degraded"] == false)
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn open_limiters_are_decided_after_the_password_changed() {
     let app = TestApp::builder().redis_options(&["--save", ""]).config(&both()).spawn().await;
@@ -198,6 +244,9 @@ async fn open_limiters_are_decided_after_the_password_changed() {
     for _ in 0..3 {
         assert_eq!(check(&app, "open", "k").await["degraded"], true);
     }
+    let headers = [("content-type", "application/json"), ("idempotency-key", "one")];
+    let body = json!({ "limiter": "open", "key": "k" }).to_string();
+    app.send(Method::POST, "/ratelimit/check", &headers, Body::from(body)).await.expect(200);
     assert!(request_check(&app, "closed", "k").await.is(503));
     run(&["ACL", "SETUSER", "default", "nopass"]);
     eventually("limits are counted in Redis again", async || check(&app, "open", "k").await["degraded"] == false).await;
@@ -225,10 +274,13 @@ async fn a_repeated_call_with_an_idempotency_key_takes_once() {
     let app = TestApp::spawn().await;
     let headers = [("content-type", "application/json"), ("idempotency-key", "one")];
     let body = json!({ "limiter": "orders", "key": "k", "cost": 3 }).to_string();
-    let answers: [Value; 2] = [
+    let mut answers: [Value; 2] = [
         app.send(Method::POST, "/ratelimit/check", &headers, Body::from(body.clone())).await.expect(200).json(),
         app.send(Method::POST, "/ratelimit/check", &headers, Body::from(body)).await.expect(200).json(),
     ];
+    // The time until the reset counts down.
+    let resets = answers.each_mut().map(|answer| answer["reset_ms"].take().as_u64());
+    assert!(resets[0] == Some(60_000) && resets[1] <= resets[0], "{resets:?}");
     assert_eq!(answers[0], answers[1]);
     assert_eq!(app.get("/ratelimit/orders/k").await.json()["remaining"], 7);
 }

@@ -17,3 +17,4 @@ mod resets;
 mod rule_changes;
 mod schedules;
 mod sequences;
+mod settlements;

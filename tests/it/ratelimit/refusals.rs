@@ -39,6 +39,23 @@ async fn a_used_up_strategy_refuses_no_other_strategy_of_the_key() {
 }
 
 #[tokio::test]
+async fn a_callers_strategy_is_not_refused_after_another_one_has_changed_its_state() {
+    let app = TestApp::spawn().await;
+    let bucket = |capacity: u64, refill: f64| json!({ "kind": "token_bucket", "capacity": capacity, "refill_per_second": refill });
+    let (slow, fast) = (bucket(10, 0.1), bucket(20, 1_000.0));
+    let ask = async |strategy: &Value, cost: u64| {
+        let body = json!({ "strategy": strategy, "key": "k", "cost": cost });
+        app.post("/ratelimit/check", body).await.expect(200).json()
+    };
+    assert_eq!(ask(&slow, 10).await["remaining"], 0);
+    assert_eq!(ask(&slow, 1).await["allowed"], false);
+    // The debt now drains at the rate of the other strategy.
+    assert_eq!(ask(&fast, 1).await["remaining"], 9);
+    app.clock().advance(Duration::from_millis(200));
+    assert_eq!(ask(&slow, 1).await["remaining"], 9);
+}
+
+#[tokio::test]
 async fn a_key_is_not_refused_by_the_rule_of_an_exception_that_has_ended() {
     let app = TestApp::spawn().await;
     let own = json!({ "action": "limit", "strategy": window(1, 3_600_000), "ttl_ms": 10_000 });

@@ -88,15 +88,18 @@ async fn a_repeated_settlement_counts_once() {
     let (_, id) = reserve(&app, "gcra", 6).await;
     let path = format!("/ratelimit/reservations/{id}/settle");
     let headers = [("content-type", "application/json"), ("idempotency-key", "one")];
-    let mut answers = Vec::new();
-    for _ in 0..2 {
-        let reply = app.send(Method::POST, &path, &headers, Body::from(r#"{"cost":8}"#)).await;
-        answers.push(reply.expect(200).json());
+    for (remaining, reset, replayed) in [(2, 80_000, None), (2, 80_000, Some("true")), (4, 57_000, Some("true"))] {
+        let reply = app.send(Method::POST, &path, &headers, Body::from(r#"{"cost":8}"#)).await.expect(200);
+        let answer = reply.json();
+        assert_eq!((&answer["remaining"], &answer["reset_ms"]), (&json!(remaining), &json!(reset)), "{answer}");
+        assert_eq!(reply.header("idempotency-replayed"), replayed);
+        if replayed.is_some() {
+            app.clock().advance(Duration::from_secs(23));
+        }
     }
-    assert_eq!(answers[0], answers[1]);
     let again = settle(&app, &id, 8).await.expect_problem(404, "unknown-reservation");
     assert_eq!(again["outcome"], "not_applied");
-    assert_eq!(remaining(&app, "gcra").await, 2);
+    assert_eq!(remaining(&app, "gcra").await, 6);
 }
 
 #[tokio::test]

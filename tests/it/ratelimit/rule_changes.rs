@@ -10,25 +10,25 @@ use super::reservations::settle;
 use crate::support::{START, TestApp, eventually};
 
 /// A limiter `l` with this strategy, which takes reservations.
-fn rule(strategy: &str) -> String {
+pub fn rule(strategy: &str) -> String {
     limiter("l", &format!("strategy = {{ {strategy} }}\nreservations = \"30s\""))
 }
 
-fn bucket(capacity: u64, refill: u64) -> String {
+pub fn bucket(capacity: u64, refill: u64) -> String {
     format!("kind = \"token_bucket\", capacity = {capacity}, refill_per_second = {refill}")
 }
 
-async fn reload(app: &TestApp, strategy: &str) {
+pub async fn reload(app: &TestApp, strategy: &str) {
     let before = app.get("/ratelimit/limiters").await.json();
     app.app().reloader().reload(Config::with_overrides(&rule(strategy)).expect("TOML")).expect("valid");
     eventually("the rule applies", async || app.get("/ratelimit/limiters").await.json() != before).await;
 }
 
-async fn take(app: &TestApp, cost: u64) -> Value {
+pub async fn take(app: &TestApp, cost: u64) -> Value {
     app.post("/ratelimit/check", json!({ "limiter": "l", "key": "k", "cost": cost })).await.expect(200).json()
 }
 
-async fn remaining(app: &TestApp) -> Value {
+pub async fn remaining(app: &TestApp) -> Value {
     app.get("/ratelimit/l/k").await.expect(200).json()["remaining"].clone()
 }
 
@@ -53,6 +53,50 @@ async fn a_bucket_keeps_what_was_left_when_its_rule_changes() {
         }
         assert_eq!(admitted, left, "{before} to {after}");
     }
+}
+
+#[tokio::test]
+async fn a_window_keeps_what_was_used_when_its_rule_changes() {
+    let window = |length: &str| format!("kind = \"fixed_window\", limit = 10, window = \"{length}\"");
+    let calendar =
+        |of: &str, zone: &str| format!("kind = \"fixed_window\", limit = 10, calendar = \"{of}\", zone = \"{zone}\"");
+    for (before, after, seconds) in [
+        (window("1h"), window("1m"), 90),
+        (window("1m"), window("1h"), 90),
+        (window("1h"), calendar("day", "UTC"), 90),
+        (calendar("month", "UTC"), calendar("day", "UTC"), 36 * 3_600),
+        (calendar("day", "America/New_York"), calendar("day", "Asia/Bangkok"), 0),
+    ] {
+        let app = TestApp::builder().config(&rule(&before)).spawn().await;
+        app.clock().advance(Duration::from_secs(seconds));
+        take(&app, 6).await;
+        let body = json!({ "limiter": "l", "key": "k", "cost": 4 });
+        let reserved = app.post("/ratelimit/reserve", body).await.expect(200).json();
+        reload(&app, &after).await;
+        assert_eq!(take(&app, 1).await["allowed"], false, "{before} to {after}");
+        let settled = settle(&app, reserved["reservation"].as_str().expect("an id"), 1).await.expect(200).json();
+        assert_eq!(settled["remaining"], 3, "{before} to {after}");
+        let last = take(&app, 3).await;
+        assert_eq!((&last["allowed"], &last["remaining"]), (&json!(true), &json!(0)), "{before} to {after}");
+        // It counts until the end of the window of the new rule.
+        let left = last["reset_ms"].as_u64().expect("a time");
+        app.clock().advance(Duration::from_millis(left - 1));
+        assert_eq!(take(&app, 1).await["allowed"], false, "{before} to {after}");
+        app.clock().advance(Duration::from_millis(1));
+        assert_eq!(take(&app, 1).await["remaining"], 9, "{before} to {after}");
+    }
+}
+
+#[tokio::test]
+async fn a_window_of_an_earlier_version_is_read() {
+    let strategy = "kind = \"fixed_window\", limit = 10, window = \"1h\"";
+    let app = TestApp::builder().config(&rule(strategy)).spawn().await;
+    let write = "return redis.call('SET', KEYS[1], struct.pack('>I7I7', ARGV[1], 7))";
+    let began = (START * 1_000).to_string();
+    let _: String = app.redis().command(&["EVAL", write, "1", "rate_limit:l:k", &began]);
+    assert_eq!(take(&app, 1).await["remaining"], 2);
+    app.clock().advance(Duration::from_secs(3_600));
+    assert_eq!(take(&app, 1).await["remaining"], 9);
 }
 
 #[tokio::test]
@@ -93,6 +137,36 @@ async fn callers_with_strategies_of_one_kind_keep_what_was_used() {
     assert_eq!(ask(50, 20, 1).await["remaining"], 9);
     assert_eq!(ask(1, 1, 1).await["allowed"], false);
     assert_eq!(ask(500, 2, 1).await["remaining"], 458);
+}
+
+#[tokio::test]
+async fn callers_with_different_windows_do_not_change_each_others_counts() {
+    let backoff = |window: u64| json!({ "kind": "exponential_backoff", "limit": 5, "window_ms": window, "factor": 2, "maximum_ms": 7_200_000 });
+    let window = |kind: &str, window: u64| json!({ "kind": kind, "limit": 5, "window_ms": window });
+    let day = |zone: &str| json!({ "kind": "fixed_window", "limit": 5, "calendar": "day", "zone": zone });
+    for (long, short) in [
+        (window("fixed_window", 3_600_000), window("fixed_window", 1_000)),
+        (window("sliding_window", 3_600_000), window("sliding_window", 1_000)),
+        (backoff(3_600_000), backoff(1_000)),
+        (day("Asia/Bangkok"), day("America/New_York")),
+    ] {
+        let app = TestApp::spawn().await;
+        let ask = async |strategy: &Value, cost: u64| {
+            let body = json!({ "strategy": strategy, "key": "k", "cost": cost });
+            app.post("/ratelimit/check", body).await.expect(200).json()
+        };
+        assert_eq!(ask(&long, 5).await["remaining"], 0, "{long}");
+        assert_eq!(ask(&short, 1).await["remaining"], 4, "{short}");
+        app.clock().advance(Duration::from_millis(1_200));
+        let again = ask(&long, 1).await;
+        assert_eq!(again["allowed"], false, "{long}: {again}");
+        // Only the limit differs, so both count the same calls.
+        let mut higher = long.clone();
+        higher["limit"] = json!(7);
+        if higher["kind"] != "exponential_backoff" {
+            assert_eq!(ask(&higher, 1).await["remaining"], 1, "{higher}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -163,6 +237,38 @@ async fn a_clock_that_was_ahead_blocks_a_key_for_one_limit_at_most() {
         assert!(wait <= 10_000, "{kind}: {refused}");
         app.clock().advance(Duration::from_millis(wait));
         assert_eq!(check(&app, "l", "k").await["allowed"], true, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_blocks_a_callers_strategy_for_one_limit_at_most() {
+    for strategy in [
+        json!({ "kind": "sliding_window", "limit": 3, "window_ms": 10_000 }),
+        json!({ "kind": "fixed_window", "limit": 3, "window_ms": 10_000 }),
+        json!({ "kind": "token_bucket", "capacity": 3, "refill_per_second": 0.3 }),
+        json!({ "kind": "gcra", "limit": 3, "period_ms": 10_000 }),
+        json!({ "kind": "exponential_backoff", "limit": 3, "window_ms": 10_000, "factor": 2, "maximum_ms": 60_000 }),
+    ] {
+        // With the last call the limit is used up, or also violated.
+        for calls in [3, 4] {
+            let ask = async |app: &TestApp, strategy: &Value| {
+                app.post("/ratelimit/check", json!({ "strategy": strategy, "key": "k" })).await.expect(200).json()
+            };
+            let ahead = TestApp::spawn().await;
+            ahead.clock().advance(Duration::from_secs(3_600));
+            for _ in 0..calls {
+                ask(&ahead, &strategy).await;
+            }
+            let app = TestApp::builder().beside(&ahead).spawn().await;
+            let other = json!({ "kind": strategy["kind"], "capacity": 3, "refill_per_second": 1 });
+            let later = if strategy["kind"] == "token_bucket" { &other } else { &strategy };
+            // A rule that another caller chose does not keep the debt from draining.
+            let refused = ask(&app, later).await;
+            assert_eq!(refused["allowed"], false, "{strategy}: {refused}");
+            assert!(refused["reset_ms"].as_u64().is_some_and(|wait| wait <= 10_000), "{strategy}: {refused}");
+            app.clock().advance(Duration::from_secs(10));
+            assert_eq!(ask(&app, later).await["allowed"], true, "{strategy}");
+        }
     }
 }
 

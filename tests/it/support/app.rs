@@ -65,6 +65,12 @@ impl TestAppBuilder {
         self.config(&format!("[[auth.keys]]\nid = \"admin\"\nsha256 = \"{digest}\"\nscopes = [\"admin\"]"))
     }
 
+    /// Requires a credential from callers; this key has these scopes.
+    pub fn key(self, key: &str, scopes: &[&str]) -> Self {
+        let digest = api_key::hex(&api_key::digest(key.as_bytes()));
+        self.config(&format!("[[auth.keys]]\nid = \"{key}\"\nsha256 = \"{digest}\"\nscopes = {scopes:?}"))
+    }
+
     /// Sets options of the Redis that is started for the test.
     pub fn redis_options(mut self, options: &[&str]) -> Self {
         self.redis_options = options.iter().map(|&option| option.to_owned()).collect();

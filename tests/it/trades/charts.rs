@@ -41,6 +41,9 @@ async fn a_chart_scrolls_back_to_the_first_bar_and_ends_with_no_data() {
     let filled = history(START + 10 * MINUTE, START + 20 * MINUTE, "&countback=5").await;
     assert_eq!((&filled["s"], count(&filled)), (&json!("ok"), 5), "{filled}");
     assert_eq!(filled["t"][4], START / 1_000);
+    let window = format!("from=-86400&to={}", START / 1_000 + 60);
+    let path = format!("/udf/history?symbol=GRID&resolution=1&{window}&currencyCode=USD");
+    assert_eq!(app.get(&path).await.expect(200).json()["s"], "ok");
     let unknown = app.get("/udf/history?symbol=NONE&resolution=1D&from=0&to=4102444800").await.expect(200).json();
     assert_eq!((&unknown["s"], unknown.get("nextTime")), (&json!("no_data"), None));
 }
@@ -80,7 +83,7 @@ async fn a_chart_finds_symbols_and_their_settings() {
     for (path, pointer) in [
         ("/udf/history?symbol=GRID&resolution=7&from=0&to=1", "/resolution"),
         ("/udf/history?symbol=GRID&resolution=1&from=0&to=1&countback=5001", "/countback"),
-        ("/udf/history?symbol=GRID&resolution=1&from=-1&to=1", "/from"),
+        ("/udf/history?symbol=GRID&resolution=1&from=x&to=1", "/from"),
         ("/udf/search?query=a&limit=0", "/limit"),
         ("/udf/symbols?symbol=a%20b", "/symbol"),
         ("/udf/config?x=1", "/x"),

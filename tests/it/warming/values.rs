@@ -205,3 +205,21 @@ async fn a_task_keeps_the_first_request_for_a_run_until_the_run_begins() {
         eventually("the run has ended", async || app.get(&path).await.json()["result"] == "succeeded").await;
     }
 }
+
+#[tokio::test]
+async fn values_that_parsers_read_differently_are_refused() {
+    let (source, _gate) = gated().await;
+    let app = spawn(&source, "").await;
+    let json = [("content-type", "application/json")];
+    for value in [r#"{"a":1,"a":2}"#, "1e999", r#""\ud800""#] {
+        let body = format!(r#"{{"value":{value}}}"#);
+        let written = app.send(Method::POST, "/warming/values/market:rate:a/written", &json, body).await;
+        written.expect_violation(422, "invalid-body", "/value");
+        let body = super::limits(&json!({})).to_string().replace("{}", &format!(r#"{{"market:limits:a":{value}}}"#));
+        let defined = app.send(Method::PUT, "/warming/tasks/limits", &json, body).await;
+        defined.expect_violation(422, "invalid-body", "/values");
+    }
+    let body = super::limits(&json!({})).to_string().replace("{}", r#"{"market:limits:a":1,"market:limits:a":2}"#);
+    app.send(Method::PUT, "/warming/tasks/limits", &json, body).await.expect_violation(422, "invalid-body", "/values");
+    app.get("/cache/market:rate:a").await.expect(404);
+}

@@ -84,9 +84,10 @@ pub(in super::super) async fn list_keys(
 /// Read, delete and store many values in one request.
 ///
 /// The reads see the state before the batch; then the deletions are applied, then the writes in order. A batch is not a
-/// transaction: every item has its own result, and an invalid item does not stop the others. A batch of which no item is
-/// valid is 422. A `Fencing-Token` is checked against every key that is stored or
-/// deleted.
+/// transaction: every item has its own result, and neither an invalid item nor one that the credential does not permit stops
+/// the others. A batch of which no item can run has the status of its first one, 422 or 403. Reads need the scope
+/// `cache:read`, deletions and writes the scope `cache:write`. A `Fencing-Token` is checked against every key that is stored
+/// or deleted.
 ///
 /// The reads return at most 8 * `cache.value_limit` bytes together. A value that would exceed this has the status 413 and
 /// the code `cache-batch-too-large`; the later, smaller ones are still returned.
@@ -100,11 +101,8 @@ pub(in super::super) async fn run_batch(
     GrantToken(token): GrantToken,
     Json(request): Json<BatchRequest>,
 ) -> Result<Response, Problem> {
-    let batch = separate_batch(&cache, request)?;
-    let SeparatedBatch { get, set, delete } = &batch;
-    let mut keys = get.valid.iter().chain(set.valid.iter().map(|item| &item.key)).chain(&delete.valid);
-    keys.try_for_each(|key| caller.require_key(WRITE, key.as_str()))?;
-    let only_reads = set.valid.is_empty() && delete.valid.is_empty();
+    let batch = separate_batch(&cache, &caller, request)?;
+    let only_reads = batch.set.valid.is_empty() && batch.delete.valid.is_empty();
     let reply = cache.run_batch(batch, token).await?;
     let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
     reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
@@ -119,7 +117,7 @@ pub(in super::super) async fn run_batch(
 ///
 /// # Errors
 /// `invalid-body` if a list is too long, or if no item can run.
-fn separate_batch(cache: &CacheService, request: BatchRequest) -> Result<SeparatedBatch, Problem> {
+fn separate_batch(cache: &CacheService, caller: &Principal, request: BatchRequest) -> Result<SeparatedBatch, Problem> {
     let BatchRequest { get, set, delete } = request;
     let limit = cache.batch_limit();
     for (list, items) in [("/get", get.len()), ("/set", set.len()), ("/delete", delete.len())] {
@@ -127,10 +125,15 @@ fn separate_batch(cache: &CacheService, request: BatchRequest) -> Result<Separat
             return Err(Problem::body_field(list, format!("must have at most {limit} items, got {items}")));
         }
     }
+    let may = |scope: &'static str| move |key: &CacheKey| caller.require_key(scope, key.as_str());
     let batch = SeparatedBatch {
-        get: separate(get, CacheKey::as_str, |_| Ok(())),
-        set: separate(set, |item| item.key.as_str(), |item| Ok(cache.check_item(item)?)),
-        delete: separate(delete, CacheKey::as_str, |_| Ok(())),
+        get: separate(get, CacheKey::as_str, may(READ)),
+        set: separate(
+            set,
+            |item| item.key.as_str(),
+            |item| may(WRITE)(&item.key).and_then(|()| Ok(cache.check_item(item)?)),
+        ),
+        delete: separate(delete, CacheKey::as_str, may(WRITE)),
     };
     batch.require_valid()
 }

@@ -1,5 +1,8 @@
 //! Routes of one value: read, store, delete, touch, increment.
 
+use std::time::Duration;
+
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -15,7 +18,7 @@ use super::super::write::PutOptions;
 use crate::http::conditional::Preconditions;
 use crate::http::extract::{BodyLimit, Json, NoQuery, Path, Query, collect};
 use crate::http::fencing::GrantToken;
-use crate::http::idempotent_operation::Operation;
+use crate::http::idempotent_operation::{LimitedLife, Operation};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::reply::NoContent;
 
@@ -239,8 +242,10 @@ pub(in super::super) async fn increment_counter(
     Operation(operation): Operation,
     GrantToken(token): GrantToken,
     Json(body): Json<IncrementRequest>,
-) -> Result<Json<Counter>, Problem> {
-    Ok(Json(cache.increment(&key, body.by, body.ttl_ms, operation.as_ref(), token).await?))
+) -> Result<(Extension<LimitedLife>, Json<Counter>), Problem> {
+    let counter = cache.increment(&key, body.by, body.ttl_ms, operation.as_ref(), token).await?;
+    // It is repeated even if the counter has ended: the increment must not count in the next one.
+    Ok((Extension(LimitedLife { life: Duration::MAX, countdowns: &["ttl_ms"] }), Json(counter)))
 }
 
 /// 200, 304 or 412, depending on the conditions.

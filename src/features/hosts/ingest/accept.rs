@@ -8,6 +8,7 @@ use super::super::model::{HostId, IngestAnswer, NewSample, RefusedSample};
 use super::super::sample::{Sample, Violation, check_timestamp};
 use super::super::service::{HostService, signed};
 use super::super::tenancy::AccessScope;
+use crate::telemetry::episodes;
 
 /// Samples of one request: more than an hour of an agent's samples at one every 5 s, and half of what `http.body_limit`
 /// allows by default.
@@ -33,11 +34,17 @@ impl HostService {
         id: HostId,
         body: SamplesBody,
     ) -> Result<IngestAnswer, HostsError> {
-        let (samples, refused) = match body {
-            SamplesBody::One(new) => (vec![self.validate(&new).map_err(HostsError::InvalidSamples)?], Vec::new()),
-            SamplesBody::Many(items) => self.validate_all(items).map_err(HostsError::InvalidSamples)?,
+        let (sent, validated) = match body {
+            SamplesBody::One(new) => (1, self.validate(&new).map(|sample| (vec![sample], Vec::new()))),
+            SamplesBody::Many(items) => (items.len(), self.validate_all(items)),
         };
-        self.metrics.refused.inc_by(refused.len() as u64);
+        match &validated {
+            Ok((samples, refused)) => {
+                self.count_refused(&id, sent - samples.len(), refused.first().map(|first| &first.detail));
+            }
+            Err(violations) => self.count_refused(&id, sent, violations.first().map(|first| &first.detail)),
+        }
+        let (samples, refused) = validated.map_err(HostsError::InvalidSamples)?;
         let accepted = samples.len();
         let stored = self.record(scope, id, samples, None).await?;
         Ok(IngestAnswer { accepted, stored, refused })
@@ -62,8 +69,19 @@ impl HostService {
                     Violation::new(format!("{place}/metrics{}", violation.pointer), violation.detail)
                 };
                 violations.extend(validated.err().unwrap_or_default().into_iter().map(in_heartbeat));
+                self.count_refused(&id, 1, violations.first().map(|first| &first.detail));
                 Err(HostsError::InvalidSamples(violations))
             }
+        }
+    }
+
+    /// Counts refused samples of a request. The log names the host and the first rule, once for many requests.
+    fn count_refused(&self, id: &HostId, refused: usize, rule: Option<&String>) {
+        self.metrics.refused.inc_by(refused as u64);
+        if let Some(rule) = rule.filter(|_| refused > 0)
+            && let Some(repeated) = episodes::next("samples of hosts")
+        {
+            tracing::warn!(host = %id, refused, rule, repeated, "refused samples of a host");
         }
     }
 

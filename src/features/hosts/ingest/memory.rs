@@ -141,7 +141,7 @@ pub(in super::super) struct Memory {
     /// The hosts whose samples before a number wait for Redis. In the order of arrival, so that the oldest can be dropped first.
     waiting: Mutex<VecDeque<(Arc<Host>, u64)>>,
     unstored: AtomicU64,
-    /// Notified when half of `hosts.unstored_samples` wait for Redis.
+    /// Notified when half of `hosts.unstored_samples` wait for Redis, or when no host can be removed.
     pub pressure: Notify,
     keep: usize,
     max_hosts: usize,
@@ -171,18 +171,27 @@ impl Memory {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Adds a host, or returns the one of the same name. At the limit, the host that has been silent for longest is removed.
+    /// Adds a host, or returns the one of the same name. At the limit, the host that has been silent for longest is removed;
+    /// an organisation has at most half of the hosts in memory, and loses its own.
     ///
     /// # Errors
-    /// [`HostsError::TooManyHosts`] if every host has samples that are not in Redis.
+    /// [`HostsError::TooManyHosts`] if every such host has samples that are not in Redis; these are written now.
     pub(in super::super) fn insert(&self, host: Host) -> Result<Arc<Host>, HostsError> {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = hosts.get(&host.id) {
             return Ok(Arc::clone(known));
         }
-        if hosts.len() >= self.max_hosts {
-            let idle = hosts.values().filter(|host| host.is_idle()).min_by_key(|host| host.seen());
-            let silent = idle.map(|host| host.id.clone()).ok_or(HostsError::TooManyHosts)?;
+        let share = self.max_hosts.div_ceil(2);
+        let is_own = |known: &&Arc<Host>| known.owner == host.owner;
+        // Credentials without an organisation are not told apart.
+        let has_share =
+            !host.owner.as_str().is_empty() && hosts.len() >= share && hosts.values().filter(is_own).count() >= share;
+        if has_share || hosts.len() >= self.max_hosts {
+            let removable = hosts.values().filter(|known| known.is_idle() && (!has_share || is_own(known)));
+            let Some(silent) = removable.min_by_key(|host| host.seen()).map(|host| host.id.clone()) else {
+                self.pressure.notify_one();
+                return Err(HostsError::TooManyHosts);
+            };
             hosts.remove(&silent);
         }
         let host = Arc::new(host);
@@ -218,14 +227,16 @@ impl Memory {
         Ok(())
     }
 
-    /// Removes a host and drops its waiting samples.
-    pub(in super::super) fn remove(&self, id: &HostId) {
+    /// Removes a host and drops its waiting samples. Returns whether there was one.
+    pub(in super::super) fn remove(&self, id: &HostId) -> bool {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(host) = hosts.remove(id) {
+        let removed = hosts.remove(id);
+        if let Some(host) = &removed {
             let arrived = host.state().arrived;
-            self.settle(&host, arrived);
+            self.settle(host, arrived);
         }
         self.metrics.hosts.set(i64::try_from(hosts.len()).unwrap_or(i64::MAX));
+        removed.is_some()
     }
 
     /// Adds samples. If too many wait for Redis, the oldest are dropped.

@@ -9,11 +9,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::model::{HostCursor, HostList, HostPath, Latest, LatestPage, RangeAnswer, Recent};
+use super::super::model::{HostCursor, HostId, HostList, HostPath, Latest, LatestPage, RangeAnswer, Recent};
 use super::super::read::export::Format;
 use super::super::read::range::Cursor;
 use super::super::service::HostService;
-use super::super::tenancy::AccessScope;
+use super::super::tenancy::{AccessScope, Owners};
 use super::OrganisationQuery;
 use crate::http::auth::Principal;
 use crate::http::counts::require_count;
@@ -75,7 +75,8 @@ pub(in super::super) async fn get_recent(
     let format = history_format(format, &headers)?;
     let recent = hosts.recent(&scope, &id, count).await?;
     let samples = recent.metrics.iter().map(|sample| (&id, &**sample));
-    Ok(format.answer(samples, None, &recent))
+    let owners = exported_owners(&hosts, format, &caller, &scope, std::iter::once(&id)).await?;
+    Ok(format.answer(samples, owners.as_ref(), None, &recent))
 }
 
 const DEFAULT_RANGE: usize = 1_000;
@@ -124,7 +125,8 @@ pub(in super::super) async fn get_range(
     let format = history_format(format, &headers)?;
     let page = hosts.range(&scope, &id, start_time, end_time, cursor, limit).await?;
     let samples = page.metrics.iter().map(|sample| (&id, &**sample));
-    Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
+    let owners = exported_owners(&hosts, format, &caller, &scope, std::iter::once(&id)).await?;
+    Ok(format.answer(samples, owners.as_ref(), page.next_cursor.as_deref(), &page))
 }
 
 const DEFAULT_LIST: usize = 100;
@@ -207,7 +209,19 @@ pub(in super::super) async fn list_latest(
     };
     let page = hosts.latest_page(&scope, cursor, limit).await?;
     let samples = page.items.iter().map(|latest| (&latest.host, &*latest.metrics));
-    Ok(format.answer(samples, page.next_cursor.as_deref(), &page))
+    let owners = exported_owners(&hosts, format, &caller, &scope, page.items.iter().map(|latest| &latest.host)).await?;
+    Ok(format.answer(samples, owners.as_ref(), page.next_cursor.as_deref(), &page))
+}
+
+/// The owners of hosts, unless the format is JSON, which has only the names of hosts.
+async fn exported_owners<'a>(
+    hosts: &HostService,
+    format: Format,
+    caller: &Principal,
+    scope: &AccessScope,
+    exported: impl Iterator<Item = &'a HostId>,
+) -> Result<Option<Owners>, Problem> {
+    if format == Format::Json { Ok(None) } else { Ok(hosts.owners(caller, scope, exported).await?) }
 }
 
 /// The format of past samples, which the Prometheus format cannot represent.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
@@ -20,6 +20,9 @@ use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, parse_json, read
 use crate::http::problem::Problem;
 use crate::http::reply::NoContent;
 
+/// The header that states how many samples were refused.
+const REFUSED: HeaderName = HeaderName::from_static("samples-refused");
+
 /// Add samples of a host.
 ///
 /// The body is one sample or an array. Valid items of an array are accepted and invalid ones listed; if no item is valid,
@@ -28,7 +31,8 @@ use crate::http::reply::NoContent;
 /// once, however often it is sent.
 #[utoipa::path(post, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "post_host_metrics",
     params(HostPath, OrganisationQuery), request_body = NewSamples,
-    responses((status = 202, description = "The accepted and the refused samples", body = IngestAnswer, links(
+    responses((status = 202, description = "The accepted and the refused samples", body = IngestAnswer,
+        headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")), links(
         ("newest" = (operation_id = "get_latest_host_metrics", parameters(("id" = "$request.path.id"))))))))]
 pub(in super::super) async fn post_host_metrics(
     State(hosts): State<HostService>,
@@ -41,7 +45,10 @@ pub(in super::super) async fn post_host_metrics(
     require_json(&headers)?;
     let scope = AccessScope::of(&caller, org_id.as_deref())?;
     let answer = hosts.ingest(&scope, id, read_samples(&body)?).await?;
-    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+    Ok(match answer.refused_samples() {
+        0 => (StatusCode::ACCEPTED, Json(answer)).into_response(),
+        refused => (StatusCode::ACCEPTED, [(REFUSED, HeaderValue::from(refused))], Json(answer)).into_response(),
+    })
 }
 
 /// Accept a heartbeat of one of the platform's agents.

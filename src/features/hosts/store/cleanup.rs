@@ -98,7 +98,7 @@ impl HostService {
     /// Deletes a host's keys and its index entries.
     ///
     /// # Errors
-    /// [`RedisFault`]; some keys may be deleted already.
+    /// [`RedisFault`]; its outcome is unknown if some keys are deleted.
     pub(in super::super) async fn forget(&self, id: &HostId, owner: &Organisation) -> Result<(), RedisFault> {
         let HistoryKeys { chunks, hours, hourly, daily, days } = self.keys.history(id);
         let mut commands = Vec::new();
@@ -118,9 +118,7 @@ impl HostService {
         // The owner is deleted last, so that a deletion that failed halfway can be requested again.
         let mut delete_owner = redis::cmd("DEL");
         delete_owner.arg(self.keys.owner(id));
-        for answer in self.redis.query_all(&commands, Effect::Write).await? {
-            answer?;
-        }
-        self.redis.query::<u64>(&delete_owner, Effect::Write).await.map(|_| ())
+        RedisFault::of_steps(self.redis.query_all(&commands, Effect::Write).await?)?;
+        self.redis.query::<u64>(&delete_owner, Effect::Write).await.map(|_| ()).map_err(RedisFault::partly_applied)
     }
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request as HttpRequest, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::WRITE;
 use super::super::batch::{BatchReply, BatchRequest, GetItem, SeparatedBatch, SetItem};
 use super::super::change::{Action, Patch, PatchOperation, SetCondition};
 use super::super::document::Node;
@@ -20,13 +19,14 @@ use super::super::path::Path as JsonPath;
 use super::super::schema::BrokenRule;
 use super::super::service::JsonService;
 use super::super::update::{Update, WriteOptions};
+use super::super::{READ, WRITE};
 use super::{
     CanDecrypt, ConditionHeaders, DocumentBody, KeyPath, MAX_PATHS, PathParam, Paths, json, parse_body,
     set_document_headers, updated, without_record,
 };
 use crate::http::auth::Principal;
 use crate::http::batch_item::separate;
-use crate::http::conditional::Preconditions;
+use crate::http::conditional::{Preconditions, refuse_ignored};
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
 };
@@ -52,10 +52,10 @@ pub(in super::super) async fn get_document(
     State(documents): State<Arc<JsonService>>,
     Path(KeyPath { key }): Path<KeyPath>,
     Paths { path }: Paths,
-    CanDecrypt(can_decrypt): CanDecrypt,
+    can_decrypt: CanDecrypt,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    read(&documents, &key, path, can_decrypt, &conditions).await
+    read(&documents, &key, path, &can_decrypt, &conditions).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -147,8 +147,10 @@ pub(in super::super) async fn touch_document(
     Path(KeyPath { key }): Path<KeyPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
+    headers: HeaderMap,
     Json(body): Json<TouchRequest>,
 ) -> Result<NoContent, Problem> {
+    refuse_ignored(&headers)?;
     documents.check_ttl(body.ttl_ms).map_err(|rule| Problem::body_field("/ttl_ms", rule))?;
     documents.touch(&key, body.ttl_ms, token).await?;
     Ok(NoContent)
@@ -159,10 +161,10 @@ pub(super) async fn read(
     documents: &Arc<JsonService>,
     key: &DocumentKey,
     paths: Vec<JsonPath>,
-    can_decrypt: bool,
+    can_decrypt: &CanDecrypt,
     conditions: &Preconditions,
 ) -> Result<Response, Problem> {
-    let (text, source) = documents.read(key, paths, can_decrypt).await?;
+    let (text, source) = documents.read(key, paths, can_decrypt.of(key)).await?;
     let etag = source.etag();
     if !conditions.matches(Some(etag)) {
         return Err(JsonError::PreconditionFailed.into());
@@ -262,8 +264,10 @@ const MAX_ITEMS: usize = 100;
 /// Read, delete and store many documents in one call.
 ///
 /// Reads answer the documents as they were before the batch; then the deletions run, then the writes. Changes of one
-/// document run in their order. A batch is not a transaction: every item has its own result, and an invalid item does not
-/// stop the others. A batch of which no item is valid is 422. A `Fencing-Token` is checked for every document that is stored or deleted.
+/// document run in their order. A batch is not a transaction: every item has its own result, and neither an invalid item nor
+/// one that the credential does not permit stops the others. A batch of which no item can run has the status of its first one,
+/// 422 or 403. Reads need the scope `json:read`, deletions and writes the scope `json:write`. A `Fencing-Token` is checked for
+/// every document that is stored or deleted.
 ///
 /// The paths of all items together visit at most a million values, and all reads together return at most
 /// 8 * `json.document_limit` bytes. The items beyond have the status 422.
@@ -275,16 +279,15 @@ pub(in super::super) async fn run_json_batch(
     Extension(caller): Extension<Arc<Principal>>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
-    CanDecrypt(can_decrypt): CanDecrypt,
+    can_decrypt: CanDecrypt,
     DocumentBody(batch, _permit): DocumentBody<BatchRequest>,
 ) -> Result<Response, Problem> {
-    let batch = separate_batch(&documents, batch)?;
+    let batch = separate_batch(&documents, &caller, batch)?;
     let SeparatedBatch { get, set, delete } = &batch;
     let changed = set.valid.iter().map(|item| &item.key).chain(delete.valid.iter().map(|item| &item.key));
-    let keys = || get.valid.iter().map(|item| &item.key).chain(changed.clone());
-    keys().try_for_each(|key| caller.require_key(WRITE, key.as_str()))?;
+    let mut keys = get.valid.iter().map(|item| &item.key).chain(changed);
     let only_reads = set.valid.is_empty() && delete.valid.is_empty();
-    let has_secrets = keys().any(|key| documents.encryption.encrypts(key));
+    let has_secrets = keys.any(|key| documents.encryption.encrypts(key));
     let reply = documents.run_batch(batch, token, can_decrypt).await?;
     let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
     reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
@@ -299,7 +302,7 @@ pub(in super::super) async fn run_json_batch(
 ///
 /// # Errors
 /// `invalid-body` if a list is too long, or if no item can run.
-fn separate_batch(documents: &JsonService, batch: BatchRequest) -> Result<SeparatedBatch, Problem> {
+fn separate_batch(documents: &JsonService, caller: &Principal, batch: BatchRequest) -> Result<SeparatedBatch, Problem> {
     for (list, items) in [("/get", batch.get.len()), ("/set", batch.set.len()), ("/delete", batch.delete.len())] {
         if items > MAX_ITEMS {
             return Err(Problem::body_field(list, format!("must have at most {MAX_ITEMS} items, got {items}")));
@@ -311,10 +314,15 @@ fn separate_batch(documents: &JsonService, batch: BatchRequest) -> Result<Separa
     };
     let check_ttl =
         |item: &SetItem| documents.check_ttl(item.ttl_ms).map_err(|rule| Problem::body_field("/ttl_ms", rule));
+    let may = |scope: &str, key: &DocumentKey| caller.require_key(scope, key.as_str());
     let batch = SeparatedBatch {
-        get: separate(batch.get, |item| item.key.as_str(), check_paths),
-        set: separate(batch.set, |item| item.key.as_str(), check_ttl),
-        delete: separate(batch.delete, |item| item.key.as_str(), |_| Ok(())),
+        get: separate(
+            batch.get,
+            |item| item.key.as_str(),
+            |item| may(READ, &item.key).and_then(|()| check_paths(item)),
+        ),
+        set: separate(batch.set, |item| item.key.as_str(), |item| may(WRITE, &item.key).and_then(|()| check_ttl(item))),
+        delete: separate(batch.delete, |item| item.key.as_str(), |item| may(WRITE, &item.key)),
     };
     batch.require_valid()
 }

@@ -22,9 +22,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
+use super::can_decrypt::CanDecrypt;
 use super::change::ChangeReply;
 use super::document::Node;
 use super::error::JsonError;
@@ -39,6 +39,7 @@ use crate::http::extract::{collect, parse_json, parse_query, require_json};
 use crate::http::fencing::GrantToken;
 use crate::http::idempotent_operation::{Operation, Unrecorded};
 use crate::http::problem::Problem;
+use crate::lifecycle::permits::Permit;
 
 static TTL_HEADER: HeaderName = HeaderName::from_static("document-ttl-ms");
 
@@ -107,18 +108,11 @@ pub(super) struct PathParam {
     path: Option<Path>,
 }
 
-/// The scope that allows callers to read and edit encrypted values.
-const SECRETS: &str = "json:secrets";
-
-/// Whether the caller may read encrypted values in plain text.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CanDecrypt(bool);
-
 impl<S: Send + Sync> FromRequestParts<S> for CanDecrypt {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get::<Arc<Principal>>().is_some_and(|caller| caller.may(SECRETS))))
+        Ok(parts.extensions.get::<Arc<Principal>>().map_or_else(Self::default, |caller| Self::new(Arc::clone(caller))))
     }
 }
 
@@ -128,7 +122,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WriteOptions {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let conditions = Preconditions::from_request_parts(parts, state).await?;
         let GrantToken(token) = GrantToken::from_request_parts(parts, state).await?;
-        let Ok(CanDecrypt(can_decrypt)) = CanDecrypt::from_request_parts(parts, state).await;
+        let Ok(can_decrypt) = CanDecrypt::from_request_parts(parts, state).await;
         let Ok(Operation(operation)) = Operation::from_request_parts(parts, state).await;
         Ok(Self { conditions, operation, token, can_decrypt, work: WorkBudget::default() })
     }
@@ -138,7 +132,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WriteOptions {
 pub(super) struct DocumentBody<T>(T, BodyPermit);
 
 /// The permit of a long body. It is dropped after the body's values.
-type BodyPermit = Option<OwnedSemaphorePermit>;
+type BodyPermit = Option<Permit>;
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<JsonService>> for DocumentBody<T> {
     type Rejection = Problem;

@@ -87,10 +87,10 @@ macro_rules! platform_document {
             State(documents): State<Arc<JsonService>>,
             Path($params): Path<$path>,
             paths: Paths,
-            CanDecrypt(can_decrypt): CanDecrypt,
+            can_decrypt: CanDecrypt,
             conditions: Preconditions,
         ) -> Result<Response, Problem> {
-            read(&documents, &$key, paths.path, can_decrypt, &conditions).await
+            read(&documents, &$key, paths.path, &can_decrypt, &conditions).await
         }
 
         #[utoipa::path(put, path = $route, tag = $tag,
@@ -201,10 +201,10 @@ pub(in super::super) async fn get_preference(
     State(documents): State<Arc<JsonService>>,
     Path(preference): Path<PreferencePath>,
     NoQuery: NoQuery,
-    CanDecrypt(can_decrypt): CanDecrypt,
+    can_decrypt: CanDecrypt,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    read(&documents, &preference.key(), vec![preference.path()], can_decrypt, &conditions).await
+    read(&documents, &preference.key(), vec![preference.path()], &can_decrypt, &conditions).await
 }
 
 /// Store one preference of a user.
@@ -260,11 +260,11 @@ pub(in super::super) async fn list_activity(
     State(documents): State<Arc<JsonService>>,
     Path(UserPath { id }): Path<UserPath>,
     Query(ActivityParams { cursor, limit }): Query<ActivityParams>,
-    CanDecrypt(can_decrypt): CanDecrypt,
+    can_decrypt: CanDecrypt,
 ) -> Result<Response, Problem> {
     let limit = require_count("limit", limit.unwrap_or(DEFAULT_LIMIT), MAX_LIMIT)?;
-    let (page, source) =
-        documents.list_activity(&DocumentKey::in_collection(ACTIVITY, &id), cursor, limit, can_decrypt).await?;
+    let key = DocumentKey::in_collection(ACTIVITY, &id);
+    let (page, source) = documents.list_activity(&key, cursor, limit, can_decrypt.of(&key)).await?;
     let mut response = body(&page);
     if let Some(source) = source {
         set_document_headers(source.etag(), source.ttl, response.headers_mut());

@@ -100,10 +100,10 @@ async fn inspect(
     path: Option<JsonPath>,
     expected: &'static str,
     property: impl Fn(&Node) -> Option<Node> + Send + 'static,
-    CanDecrypt(can_decrypt): CanDecrypt,
+    can_decrypt: CanDecrypt,
 ) -> Result<Response, Problem> {
     let path = path.unwrap_or_default();
-    let (results, source) = documents.inspect(key, path, expected, property, can_decrypt).await?;
+    let (results, source) = documents.inspect(key, path, expected, property, can_decrypt.of(key)).await?;
     let mut response = json([b"{\"results\":", results.as_slice(), b"}"].concat());
     set_document_headers(source.etag(), source.ttl, response.headers_mut());
     Ok(response)

@@ -44,7 +44,7 @@ pub(in super::super) struct BatchRequest {
     /// Ids of orders.
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 100)]
-    pub cancel: Vec<Identifier>,
+    pub cancel: Vec<BatchItem<Identifier>>,
     #[serde(default)]
     #[schema(value_type = Vec<AmendRequest>, max_items = 100)]
     pub amend: Vec<BatchItem<AmendRequest>>,
@@ -54,7 +54,7 @@ pub(in super::super) struct BatchRequest {
 }
 
 /// The result of one item of a batch.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = BookBatchResult)]
 pub(in super::super) struct BatchResult {
     /// The status that the request on its own would have.
@@ -69,12 +69,23 @@ pub(in super::super) struct BatchResult {
 }
 
 /// The results of a batch, in the order of its items.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = BookBatchReply)]
 pub(in super::super) struct BatchReply {
     pub cancel: Vec<BatchResult>,
     pub amend: Vec<BatchResult>,
     pub place: Vec<BatchResult>,
+}
+
+impl BatchReply {
+    /// The orders of a repeated batch, whose placed ones were placed before.
+    pub(in super::super) fn orders(&mut self) -> Vec<&mut Order> {
+        for replayed in self.place.iter_mut().filter_map(|result| result.replayed.as_mut()) {
+            *replayed = true;
+        }
+        let results = self.cancel.iter_mut().chain(&mut self.amend).chain(&mut self.place);
+        results.filter_map(|result| result.order.as_mut()).collect()
+    }
 }
 
 /// Whose orders to cancel.

@@ -94,7 +94,7 @@ impl OrderStatus {
 }
 
 /// An order of a book.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = BookOrder)]
 #[expect(clippy::struct_field_names, reason = "order_id is the name of the field in JSON")]
 pub(in super::super) struct Order {
@@ -126,7 +126,7 @@ pub(in super::super) struct Order {
 }
 
 /// The result of placing an order.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = BookPlacedOrder)]
 pub(in super::super) struct PlacedOrder {
     /// The order as it is now, even if it has ended since it was placed.

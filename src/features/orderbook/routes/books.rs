@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +14,7 @@ use super::super::model::{
 use super::super::rules::BookSettings;
 use super::super::service::{OrderBookService, SettingsChange};
 use super::conditional;
+use crate::http::auth::Principal;
 use crate::http::conditional::Preconditions;
 use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
@@ -122,5 +124,21 @@ pub(in super::super) async fn delete_book(
     GrantToken(token): GrantToken,
 ) -> Result<NoContent, Problem> {
     books.delete(&path.symbol, token).await?;
+    Ok(NoContent)
+}
+
+/// Forget the fencing tokens that an order book has seen.
+///
+/// The book does not change. The next write with a `Fencing-Token` is accepted, even if a former holder of the lock sends it:
+/// make sure that there is none. The audit log records the call.
+#[utoipa::path(delete, path = "/fences/orderbooks/{symbol}", tag = "orderbook", operation_id = "reset_book_fence",
+    params(BookPath), responses((status = 204, description = "The book remembers no token")))]
+pub(in super::super) async fn reset_book_fence(
+    State(books): State<Arc<OrderBookService>>,
+    Path(path): Path<BookPath>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+) -> Result<NoContent, Problem> {
+    books.reset_fence(&path.symbol, &caller.id).await?;
     Ok(NoContent)
 }

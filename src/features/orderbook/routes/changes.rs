@@ -15,12 +15,14 @@ use super::super::service::OrderBookService;
 use crate::http::auth::Principal;
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::idempotent_operation::FirstResponse;
 use crate::http::problem::Problem;
 
 /// Amend an order.
 ///
 /// A lower quantity keeps the place of the order among those of its price. Another price or a higher quantity moves it to
-/// the end. With `If-Match`, the order must be in the state that `GET` returned.
+/// the end. With `If-Match`, the order must be in the state that `GET` returned. With an `Idempotency-Key`, a repetition amends
+/// nothing and receives the order as it is then.
 #[utoipa::path(patch, path = "/orderbooks/{symbol}/orders/{order_id}", tag = "orderbook", operation_id = "amend_order",
     params(OrderPath), request_body = AmendRequest, responses((status = 200, description = "The amended order", body = Order)))]
 pub(in super::super) async fn amend_order(
@@ -29,8 +31,13 @@ pub(in super::super) async fn amend_order(
     Path(path): Path<OrderPath>,
     NoQuery: NoQuery,
     conditions: Preconditions,
+    first: FirstResponse,
     Json(request): Json<AmendRequest>,
 ) -> Result<Json<Order>, Problem> {
+    if let Some(mut first) = first.to_refresh::<Order>()? {
+        books.refresh(&path.symbol, vec![&mut first]).await?;
+        return Ok(Json(first));
+    }
     let actor = Actor::of(&caller)?;
     if request.order_id.is_some() {
         return Err(Problem::body_field("/order_id", "must be absent: the path names the order"));
@@ -48,7 +55,8 @@ pub(in super::super) async fn amend_order(
 
 /// Cancel, amend and place orders of one book.
 ///
-/// The items run in this order: cancel, amend, place. Each has its own result; an invalid item does not stop the others.
+/// The items run in this order: cancel, amend, place. Each has its own result; an invalid item does not stop the others. With an
+/// `Idempotency-Key`, a repetition changes nothing and receives the results with the orders as they are then.
 #[utoipa::path(post, path = "/orderbooks/{symbol}/orders/batch", tag = "orderbook", operation_id = "change_orders",
     params(BookPath), request_body = BatchRequest,
     responses((status = 200, description = "One result for each item, in the order of the request", body = BatchReply)))]
@@ -57,8 +65,13 @@ pub(in super::super) async fn change_orders(
     Extension(caller): Extension<Arc<Principal>>,
     Path(path): Path<BookPath>,
     NoQuery: NoQuery,
+    first: FirstResponse,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchReply>, Problem> {
+    if let Some(mut first) = first.to_refresh::<BatchReply>()? {
+        books.refresh(&path.symbol, first.orders()).await?;
+        return Ok(Json(first));
+    }
     let items = request.cancel.len() + request.amend.len() + request.place.len();
     if items > MAX_BATCH {
         return Err(Problem::body_field("", format!("must have at most {MAX_BATCH} items, got {items}")));

@@ -16,6 +16,7 @@ use crate::http::auth::Principal;
 use crate::http::conditional::ETag;
 use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
+use crate::http::idempotent_operation::FirstResponse;
 use crate::http::problem::Problem;
 use crate::http::reply::{Created, Page};
 
@@ -31,8 +32,13 @@ pub(in super::super) async fn place_order(
     Extension(caller): Extension<Arc<Principal>>,
     Path(path): Path<BookPath>,
     NoQuery: NoQuery,
+    first: FirstResponse,
     Json(request): Json<OrderRequest>,
 ) -> Result<Created<PlacedOrder>, Problem> {
+    if let Some(mut first) = first.to_refresh::<PlacedOrder>()? {
+        books.refresh(&path.symbol, vec![&mut first.order]).await?;
+        return Ok(Created(PlacedOrder { replayed: true, ..first }));
+    }
     Ok(Created(books.place(&path.symbol, &Actor::of(&caller)?, request).await?))
 }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::super::access::Verb;
 use super::super::control::Order;
 use super::super::error::PubSubError;
-use super::super::model::{MAX_BATCH, PublishReply};
+use super::super::model::{MAX_BATCH, PublishReply, SHORT_PAGE_BYTES};
 use super::super::service::PubSubService;
 use super::super::{READ, WRITE};
 use super::api_commands::{
@@ -26,8 +26,15 @@ use crate::random;
 
 /// The most bytes of one broadcast, over all its channels.
 const MAX_BROADCAST: usize = 16 << 20;
+/// About as many of them are in memory at a time, in several copies.
+const BROADCAST_PART: usize = 1 << 20;
+/// The bytes of a message beside its data, about.
+const MESSAGE_OVERHEAD: usize = 512;
 /// A batch runs no further commands after this many bytes of results.
 const MAX_BATCH_REPLY: usize = 1 << 20;
+
+/// The most channels of one list, which has no pages: about half a megabyte.
+const MAX_LISTED: usize = 5_000;
 
 /// Distinguishes this process from others.
 static UID: LazyLock<String> = LazyLock::new(random::unique_text);
@@ -122,29 +129,37 @@ impl ServerApi<'_> {
         if channels.len() * data.get().len() > MAX_BROADCAST {
             return Err(CommandError::bad_request("data times channels must be at most 16 MiB".to_owned()));
         }
-        let mut valid = Vec::with_capacity(channels.len());
-        let mut checked = Vec::with_capacity(channels.len());
-        for item in channels {
-            checked.push(match item {
-                BatchItem::Invalid { problem, .. } => Err((*problem).into()),
-                BatchItem::Valid(channel) => self
-                    .message(&channel, data.clone(), tags.clone(), idempotency_key.clone(), version)
-                    .map(|message| valid.push((channel, message))),
-            });
-        }
-        let names: Vec<_> = valid.iter().map(|(channel, _)| channel.clone()).collect();
-        let published = self.pubsub.publish_all(valid).await.map_err(PubSubError::from)?;
-        let mut published = names.iter().zip(published);
-        let mut responses = Vec::with_capacity(checked.len());
-        for is_valid in checked {
-            let result = match is_valid {
-                Ok(()) => match published.next() {
-                    Some((channel, result)) => self.published(channel, result).await,
-                    None => break,
-                },
-                Err(error) => Err(error),
+        let in_part = (BROADCAST_PART / (data.get().len() + MESSAGE_OVERHEAD)).max(1);
+        let mut responses = Vec::with_capacity(channels.len());
+        let mut rest = channels.into_iter();
+        while rest.len() > 0 {
+            let (mut valid, mut checked) = (Vec::new(), Vec::new());
+            for item in rest.by_ref().take(in_part) {
+                checked.push(match item {
+                    BatchItem::Invalid { problem, .. } => Err((*problem).into()),
+                    BatchItem::Valid(channel) => self
+                        .message(&channel, data.clone(), tags.clone(), idempotency_key.clone(), version)
+                        .map(|message| valid.push((channel, message))),
+                });
+            }
+            let names: Vec<_> = valid.iter().map(|(channel, _)| channel.clone()).collect();
+            let published = match self.pubsub.publish_all(valid).await {
+                Ok(published) => published,
+                Err(fault) if responses.is_empty() => return Err(PubSubError::from(fault).into()),
+                // Some of the channels have the message.
+                Err(fault) => names.iter().map(|_| Err(fault.clone().into())).collect(),
             };
-            responses.push(result.map_or_else(Response::Error, Response::Result));
+            let mut published = names.iter().zip(published);
+            for is_valid in checked {
+                let result = match is_valid {
+                    Ok(()) => match published.next() {
+                        Some((channel, result)) => self.published(channel, result).await,
+                        None => break,
+                    },
+                    Err(error) => Err(error),
+                };
+                responses.push(result.map_or_else(Response::Error, Response::Result));
+            }
         }
         Ok(to_raw(&BTreeMap::from([("responses", responses)])))
     }
@@ -174,7 +189,7 @@ impl ServerApi<'_> {
         match published {
             Ok(published) => Ok(PublishResult { offset: published.offset, epoch: published.epoch }),
             Err(PubSubError::Events(EventsError::Superseded { .. })) => {
-                let now = self.pubsub.history(channel, None, HistoryOrder::Asc, 0).await?;
+                let now = self.pubsub.history(channel, None, HistoryOrder::Asc, 0, 0).await?;
                 Ok(PublishResult { offset: now.offset, epoch: now.epoch })
             }
             Err(error) => Err(error.into()),
@@ -183,7 +198,8 @@ impl ServerApi<'_> {
 
     async fn history(&self, params: HistoryParams) -> Result<Box<RawValue>, CommandError> {
         self.require_readable(&params.channel)?;
-        let page = self.pubsub.history(&params.channel, params.since(), params.order(), params.limit()).await?;
+        let (since, order, limit) = (params.since(), params.order(), params.limit());
+        let page = self.pubsub.history(&params.channel, since, order, limit, SHORT_PAGE_BYTES).await?;
         params.result(&page)
     }
 
@@ -218,9 +234,13 @@ impl ServerApi<'_> {
             return Err(CommandError::bad_request(rule));
         }
         let open = self.pubsub.channels.list(fixed);
-        let found = open.iter().filter(|channel| prefix.is_some() || channel.name.as_str() == fixed);
+        let found: Vec<_> = open.iter().filter(|channel| prefix.is_some() || channel.name.as_str() == fixed).collect();
+        if found.len() > MAX_LISTED {
+            let rule = format!("{} channels match, more than {MAX_LISTED}: use a longer pattern", found.len());
+            return Err(CommandError::limit_exceeded(rule));
+        }
         let channels: BTreeMap<_, _> =
-            found.map(|channel| (&channel.name, Subscribers { num_clients: channel.subscribers() })).collect();
+            found.iter().map(|channel| (&channel.name, Subscribers { num_clients: channel.subscribers() })).collect();
         Ok(to_raw(&BTreeMap::from([("channels", channels)])))
     }
 

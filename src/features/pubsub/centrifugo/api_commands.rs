@@ -8,6 +8,7 @@ use super::publication::HistoryParams;
 use crate::events::{ChannelName, TagMap};
 use crate::http::batch_item::BatchItem;
 use crate::http::integer;
+use crate::http::portable_json::unique_names;
 
 /// Commands that publish a message, which differ in where they publish it.
 macro_rules! publications {
@@ -22,7 +23,7 @@ macro_rules! publications {
             #[schema(value_type = serde_json::Value)]
             pub data: Box<RawValue>,
             /// Up to 16 short labels, by which subscribers filter.
-            #[serde(default)]
+            #[serde(default, deserialize_with = "unique_names")]
             #[schema(value_type = std::collections::BTreeMap<String, String>)]
             pub tags: TagMap,
             /// A repetition with this key within five minutes is not published to a channel again.
@@ -127,6 +128,13 @@ pub(in super::super) struct BatchParams {
     pub parallel: bool,
 }
 
+impl BatchParams {
+    /// Whether a command has an effect, so that a repetition must not run it again.
+    pub(super) fn writes(&self) -> bool {
+        self.commands.iter().any(|item| matches!(item, BatchItem::Valid(command) if command.writes()))
+    }
+}
+
 /// A command with its parameters.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,6 +152,17 @@ pub(in super::super) enum ApiCommand {
 }
 
 impl ApiCommand {
+    const fn writes(&self) -> bool {
+        match self {
+            Self::Publish(_)
+            | Self::Broadcast(_)
+            | Self::HistoryRemove(_)
+            | Self::Disconnect(_)
+            | Self::Unsubscribe(_) => true,
+            Self::History(_) | Self::Presence(_) | Self::PresenceStats(_) | Self::Channels(_) | Self::Info(_) => false,
+        }
+    }
+
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Publish(_) => "publish",

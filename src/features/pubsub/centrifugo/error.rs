@@ -80,7 +80,7 @@ impl From<PubSubError> for CommandError {
     fn from(error: PubSubError) -> Self {
         let code = match &error {
             PubSubError::Events(EventsError::UnknownChannel { .. }) => UNKNOWN_CHANNEL,
-            PubSubError::Events(EventsError::TooManyKeys { .. }) | PubSubError::TooManySubscriptions { .. } => {
+            PubSubError::Events(EventsError::LatestFull { .. }) | PubSubError::TooManySubscriptions { .. } => {
                 LIMIT_EXCEEDED
             }
             PubSubError::AlreadySubscribed { .. } => ALREADY_SUBSCRIBED,

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::error::CommandError;
 use super::publication::Publication;
 use crate::events::ChannelName;
-use crate::http::extract::parse_json;
+use crate::http::extract::{json_message, parse_json};
 
 /// A command: `{"id":1,"subscribe":{...}}`.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub(super) fn commands(frame: &str) -> impl Iterator<Item = &str> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Option<Command<'_>>, String> {
-    let mut members: BTreeMap<&str, &RawValue> =
-        serde_json::from_str(text).map_err(|error| format!("a command must be a JSON object: {error}"))?;
+    let mut members: BTreeMap<&str, &RawValue> = serde_json::from_str(text)
+        .map_err(|error| format!("a command must be a JSON object: {}", json_message(&error)))?;
     let id = match members.remove("id") {
         Some(id) => serde_json::from_str(id.get()).map_err(|_| "id must be a number of 32 bits".to_owned())?,
         None => 0,

@@ -1,5 +1,7 @@
 //! The commands of a connection.
 
+use std::time::Duration;
+
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -23,6 +25,9 @@ const SUBSCRIPTION_EXPIRED: u16 = 2501;
 const INSUFFICIENT_STATE: u16 = 2500;
 /// The time between pings, seconds.
 const PING_S: u64 = 25;
+
+/// How long before the end of its credential a client asks for a new one, unless that is more than a quarter of its life.
+const REFRESH_AHEAD: Duration = Duration::from_secs(10);
 
 /// Centrifugo's protocol, in JSON.
 pub(super) struct Centrifugo {
@@ -63,7 +68,7 @@ struct Connected<'a> {
     version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<bool>,
-    /// Seconds until the credential expires.
+    /// Seconds until the client should replace its credential, which is before it expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,7 +249,7 @@ fn state(session: &Session) -> Connected<'_> {
         version: env!("CARGO_PKG_VERSION"),
         expires: left.map(|_| true),
         // Clients ask for a new token after this time; at once would be before they handle the reply.
-        ttl: left.map(|left| left.as_secs().max(1)),
+        ttl: left.map(|left| left.saturating_sub(REFRESH_AHEAD.min(left / 4)).as_secs().max(1)),
         ping: None,
         pong: None,
     }

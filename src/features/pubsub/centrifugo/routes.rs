@@ -24,17 +24,29 @@ use super::error::CommandError;
 use super::protocol::Centrifugo;
 use super::publication::HistoryParams;
 use crate::http::auth::{Caller, Principal};
-use crate::http::extract::{Json, NoQuery, OpenConnection, Query};
+use crate::http::extract::{Json, NoQuery, OpenConnection, Query, collect, parse_json};
+use crate::http::idempotent_operation::Unrecorded;
 use crate::http::problem::Problem;
 
+/// Others are ignored, as Centrifugo does: clients send the version of their protocol.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in super::super) struct SocketQuery {
     /// Send pings as control frames of the WebSocket instead of `{}`.
     #[serde(default)]
     #[param(required = false)]
     cf_ws_frame_ping_pong: bool,
+    /// The form of the messages.
+    #[serde(default, rename = "format")]
+    #[param(inline, required = false)]
+    _format: SocketFormat,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum SocketFormat {
+    #[default]
+    Json,
 }
 
 /// Open a WebSocket for a client of Centrifugo.
@@ -99,9 +111,13 @@ pub(in super::super) struct Params<T>(T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Params<T> {
     type Rejection = ApiReply;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiReply> {
-        let body = Json::from_request(request, state).await;
-        body.map(|Json(params)| Self(params)).map_err(|problem| Err(CommandError::from(problem)).into())
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiReply> {
+        // Centrifugo reads JSON whatever the `Content-Type` is, which is that of a form if the client is curl.
+        let params = match collect(request).await.and_then(|body| parse_json(&body)) {
+            Ok(params) => params,
+            Err(problem) => return Err(Err(CommandError::from(problem)).into()),
+        };
+        Ok(Self(params))
     }
 }
 
@@ -185,11 +201,12 @@ pub(in super::super) async fn run_centrifugo_batch(
     Extension(Caller { principal, .. }): Extension<Caller>,
     NoQuery: NoQuery,
     Params(params): Params<BatchParams>,
-) -> Result<Json<ApiBatchReply>, ApiReply> {
+) -> Result<(Option<Extension<Unrecorded>>, Json<ApiBatchReply>), ApiReply> {
     let Some(caller) = principal else { return Err(Err(CommandError::UNAUTHORIZED).into()) };
+    let only_reads = (!params.writes()).then_some(Extension(Unrecorded));
     let replies = ServerApi { pubsub: &pubsub, caller: &caller }.run_batch(params).await;
     match replies {
-        Ok(replies) => Ok(Json(ApiBatchReply { replies: Some(replies), error: None })),
+        Ok(replies) => Ok((only_reads, Json(ApiBatchReply { replies: Some(replies), error: None }))),
         Err(error) => Err(Err(error).into()),
     }
 }

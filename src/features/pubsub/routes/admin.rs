@@ -5,18 +5,20 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 
-use super::super::WRITE;
 use super::super::admin_model::{
-    ChannelInfo, ChannelsQuery, ChannelsReply, NamespaceInfo, NamespacesReply, TokenReply, TokenRequest,
+    ChannelInfo, ChannelsQuery, MAX_CHANNELS, NamespaceInfo, NamespacesReply, TokenReply, TokenRequest,
 };
 use super::super::control::Order;
 use super::super::error::PubSubError;
+use super::super::model::ChannelPath;
 use super::super::service::PubSubService;
+use super::super::{READ, WRITE};
 use crate::events::{ChannelName, Permission};
 use crate::http::auth::Principal;
-use crate::http::extract::{Json, NoQuery, Query};
+use crate::http::counts::require_count;
+use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::problem::Problem;
-use crate::http::reply::{Created, NoContent};
+use crate::http::reply::{Created, NoContent, Page};
 
 /// List the rules of all channels.
 #[utoipa::path(get, path = "/pubsub/namespaces", tag = "pubsub", operation_id = "list_channel_namespaces",
@@ -40,22 +42,36 @@ pub(in super::super) async fn list_namespaces(
 }
 
 /// List the channels with subscribers at this replica.
+///
+/// The list has the channels that the credential may read.
 #[utoipa::path(get, path = "/pubsub/channels", tag = "pubsub", operation_id = "list_channels",
     params(ChannelsQuery),
-    responses((status = 200, description = "The channels, by name", body = ChannelsReply)))]
+    responses((status = 200, description = "A page of the channels, by name", body = Page<ChannelInfo>)))]
 pub(in super::super) async fn list_channels(
     State(pubsub): State<Arc<PubSubService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     Query(query): Query<ChannelsQuery>,
-) -> Result<Json<ChannelsReply>, Problem> {
-    if query.prefix.len() > 200 {
-        let rule = format!("must have at most 200 characters, got {}", query.prefix.len());
-        return Err(Problem::query_parameter("prefix", rule));
+) -> Result<Json<Page<ChannelInfo>>, Problem> {
+    for (name, text) in [("prefix", query.prefix.as_str()), ("cursor", query.cursor.as_deref().unwrap_or_default())] {
+        let length = text.chars().count();
+        if length > 200 {
+            return Err(Problem::query_parameter(name, format!("must have at most 200 characters, got {length}")));
+        }
     }
+    let limit = require_count("limit", query.limit, MAX_CHANNELS)?;
     let info = |channel: Arc<super::super::channel::Channel>| ChannelInfo {
         channel: channel.name.clone(),
         subscribers: channel.subscribers(),
     };
-    Ok(Json(ChannelsReply { items: pubsub.channels.list(&query.prefix).into_iter().map(info).collect() }))
+    let mut open = pubsub.channels.list(&query.prefix);
+    open.retain(|channel| caller.may_access(READ, channel.name.as_str()));
+    if let Some(cursor) = &query.cursor {
+        open.retain(|channel| channel.name.as_str() > cursor.as_str());
+    }
+    let is_last = open.len() <= limit;
+    open.truncate(limit);
+    let next_cursor = open.last().filter(|_| !is_last).map(|last| last.name.to_string());
+    Ok(Json(Page { items: open.into_iter().map(info).collect(), next_cursor }))
 }
 
 /// Issue a channel token.
@@ -126,5 +142,21 @@ pub(in super::super) async fn unsubscribe(
         return Err(Problem::body_field("/channel", "is required"));
     }
     pubsub.order(order, &caller).await?;
+    Ok(NoContent)
+}
+
+/// Forget the fencing tokens that a channel has seen.
+///
+/// The next message with a `Fencing-Token` is accepted, even if a former holder of the lock sends it: make sure that there is
+/// none. The audit log records the call.
+#[utoipa::path(delete, path = "/fences/pubsub/{channel}", tag = "pubsub", operation_id = "reset_channel_fence",
+    params(ChannelPath), responses((status = 204, description = "The channel remembers no token")))]
+pub(in super::super) async fn reset_channel_fence(
+    State(pubsub): State<Arc<PubSubService>>,
+    Path(path): Path<ChannelPath>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+) -> Result<NoContent, Problem> {
+    pubsub.events.reset_fence(&path.channel, &caller.id).await?;
     Ok(NoContent)
 }

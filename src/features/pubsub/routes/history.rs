@@ -11,7 +11,9 @@ use serde_json::value::RawValue;
 
 use super::super::cloud_event::StoredCloudEvent;
 use super::super::error::PubSubError;
-use super::super::model::{ChannelPath, HistoryQuery, HistoryReply, LatestReply, MAX_PAGE, MAX_WAIT_MS, Order};
+use super::super::model::{
+    ChannelPath, HistoryQuery, HistoryReply, LatestReply, MAX_PAGE, MAX_WAIT_MS, Order, PAGE_BYTES,
+};
 use super::super::service::PubSubService;
 use crate::events::{HistoryOrder, Keep};
 use crate::http::auth::{Caller, Principal};
@@ -61,7 +63,7 @@ pub(in super::super) async fn get_history(
         Some(wait) if wait > 0 => pubsub.wait(&path.channel, since, limit, Duration::from_millis(wait)).await?,
         _ => {
             let order = if query.order == Order::Asc { HistoryOrder::Asc } else { HistoryOrder::Desc };
-            pubsub.history(&path.channel, since, order, limit).await?
+            pubsub.history(&path.channel, since, order, limit, PAGE_BYTES).await?
         }
     };
     if preferred(&headers, &["application/json", CLOUD_EVENTS]) == CLOUD_EVENTS {

@@ -46,7 +46,8 @@ impl LimitService {
             if entries.is_empty() {
                 return Err(invalid("must not be empty".to_owned()));
             }
-            let rule = limiters.envoy.iter().find(|rule| matches(rule, &request.domain, entries));
+            let matching = limiters.envoy.iter().filter(|rule| matches(rule, &request.domain, entries));
+            let rule = matching.max_by_key(|rule| rule.specificity());
             let limiter = rule.and_then(|rule| limiters.get(&rule.limiter));
             let Some(limiter) = limiter else {
                 checks.push(None);
@@ -141,6 +142,15 @@ fn matches(rule: &DescriptorConfig, domain: &str, entries: &[DescriptorEntry]) -
         && rule.entries.iter().zip(entries).all(|(wanted, entry)| {
             wanted.key == entry.key && wanted.value.as_ref().is_none_or(|value| *value == entry.value)
         })
+}
+
+impl DescriptorConfig {
+    /// Orders the rules that match one descriptor: first by how many values they state, then by which; an earlier entry
+    /// counts more than a later one.
+    fn specificity(&self) -> (usize, Vec<bool>) {
+        let stated: Vec<bool> = self.entries.iter().map(|entry| entry.value.is_some()).collect();
+        (stated.iter().filter(|stated| **stated).count(), stated)
+    }
 }
 
 /// Joins the values of a descriptor with colons. `%` and `:` are escaped in all but the last value, so that different

@@ -36,16 +36,23 @@ use crate::http::problem::Problem;
 
 /// The scope of callers that may send their own strategies.
 pub(super) const INLINE: &str = "ratelimit:inline";
+/// The name of the limiter in the scope for a check with a strategy, which has no limiter.
+const INLINE_NAME: &str = "inline";
 
 /// # Errors
 /// `forbidden` (403) if the request contains a strategy and the caller lacks the scope for it, or if the caller's scope does
 /// not include the key.
 fn allow(caller: &Principal, request: &CheckRequest) -> Result<(), Problem> {
     if request.strategy.is_some() {
-        caller.require(INLINE)?;
+        caller.require_key(INLINE, request.key.as_str())?;
     }
-    let limiter = request.limiter.as_deref().unwrap_or_default();
-    caller.require_key(CHECK, &format!("{limiter}:{}", request.key.as_str()))
+    allow_key(caller, request.limiter.as_deref().unwrap_or(INLINE_NAME), &request.key)
+}
+
+/// # Errors
+/// `forbidden` (403) if the caller's scope does not include the key of the limiter.
+fn allow_key(caller: &Principal, limiter: &str, key: &LimitKey) -> Result<(), Problem> {
+    caller.require_key(CHECK, &format!("{limiter}:{}", key.as_str()))
 }
 
 /// How long a repetition of the calls would take their costs twice, milliseconds: until every limit is whole again.
@@ -66,7 +73,7 @@ fn limit_repetitions(operation: &Operation, life: Option<u64>, mut response: Res
                 response.extensions_mut().insert(Unrecorded);
             }
             Some(life) => {
-                let limited = LimitedLife { life, countdowns: &["hold_ms"] };
+                let limited = LimitedLife { life, countdowns: &["hold_ms", "reset_ms", "duration_until_reset"] };
                 response.extensions_mut().insert(limited);
             }
         }

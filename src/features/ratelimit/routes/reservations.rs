@@ -13,10 +13,10 @@ use super::super::headers::fields;
 use super::super::model::{ReserveRequest, SettleRequest};
 use super::super::reservations::ReservationId;
 use super::super::service::LimitService;
-use super::{life, limit_repetitions};
+use super::{allow_key, life, limit_repetitions};
 use crate::http::auth::Principal;
 use crate::http::extract::{Json, NoQuery, Path};
-use crate::http::idempotent_operation::Operation;
+use crate::http::idempotent_operation::{FirstResponse, Operation, Repeated};
 use crate::http::problem::{Location, Problem};
 
 /// Reserve a cost, to be settled when the used cost is known.
@@ -34,6 +34,7 @@ pub(in super::super) async fn reserve_limit(
     operation: Operation,
     Json(request): Json<ReserveRequest>,
 ) -> Result<Response, Problem> {
+    allow_key(&caller, &request.limiter, &request.key)?;
     let (check, hold_ms) =
         limits.resolve_reservation(&caller, request).map_err(|invalid| invalid.at(Location::Body))?;
     let reply = limits.reserve(check, hold_ms).await?;
@@ -44,6 +45,8 @@ pub(in super::super) async fn reserve_limit(
 }
 
 /// Settle a reservation: the unused cost is returned, and cost beyond the reservation becomes debt.
+///
+/// With an `Idempotency-Key`, a repetition settles nothing and receives the present state of the limit.
 #[utoipa::path(post, path = "/ratelimit/reservations/{id}/settle", tag = "ratelimit",
     operation_id = "settle_reservation",
     params(("id" = String, Path, description = "The `reservation` of the response that granted it",
@@ -54,10 +57,16 @@ pub(in super::super) async fn reserve_limit(
                        ("RateLimit" = String, description = "The available cost of each limit, and the time until more is available")))))]
 pub(in super::super) async fn settle_reservation(
     State(limits): State<Arc<LimitService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     Path(id): Path<String>,
     NoQuery: NoQuery,
+    first: FirstResponse,
     Json(SettleRequest { cost }): Json<SettleRequest>,
-) -> Result<Decision, Problem> {
+) -> Result<(Option<Extension<Repeated>>, Decision), Problem> {
     let id = ReservationId::parse(&id).ok_or(LimitError::UnknownReservation)?;
-    Ok(limits.settle(&id, cost).await?)
+    allow_key(&caller, &id.limiter, &id.key)?;
+    if first.0.is_some() {
+        return Ok((Some(Extension(Repeated)), limits.state_of(&id).await?));
+    }
+    Ok((None, limits.settle(&id, cost).await?))
 }

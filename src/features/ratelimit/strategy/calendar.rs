@@ -45,6 +45,15 @@ impl Calendar {
         Ok(Self { period, zone, current: Arc::new(ArcSwap::from_pointee(0..0)) })
     }
 
+    /// The period and the zone, such as `day-Asia/Bangkok`.
+    pub(in crate::features::ratelimit) fn name(&self) -> String {
+        let period = match self.period {
+            Period::Day => "day",
+            Period::Month => "month",
+        };
+        format!("{period}-{}", self.zone.iana_name().unwrap_or_default())
+    }
+
     /// The window that contained Redis's time at the last update.
     pub(in crate::features::ratelimit) fn current(&self) -> Range<u64> {
         Range::clone(&self.current.load())

@@ -23,6 +23,30 @@ pub(in crate::features::ratelimit) enum Algorithm {
     Backoff { window: u64, factor_thousandths: u64, max_penalty_ms: u64, decay: u64, max_level: u64 },
 }
 
+impl Rule {
+    /// Whether both rules can count in one state, and each leaves there what the other one needs.
+    pub(in crate::features::ratelimit) fn can_share_state_of(&self, other: &Self) -> bool {
+        match (&self.algorithm, &other.algorithm) {
+            (Algorithm::Gcra(_), Algorithm::Gcra(_)) => true,
+            // A log of a longer interval contains that of a shorter one.
+            (Algorithm::Sliding { length }, Algorithm::Sliding { length: other }) => length >= other,
+            _ => self.strategy.kind() == other.strategy.kind() && self.window() == other.window(),
+        }
+    }
+
+    /// The window and the penalties as part of a key; `None` for buckets and GCRA, whose states suit every rule.
+    pub(in crate::features::ratelimit) fn window(&self) -> Option<String> {
+        match &self.algorithm {
+            Algorithm::Gcra(_) => None,
+            Algorithm::Calendar(calendar) => Some(calendar.name()),
+            Algorithm::Fixed { length } | Algorithm::Sliding { length } => Some((length / 1_000).to_string()),
+            Algorithm::Backoff { window, factor_thousandths, max_penalty_ms, decay, .. } => {
+                Some(format!("{}-{factor_thousandths}-{max_penalty_ms}-{}", window / 1_000, decay / 1_000))
+            }
+        }
+    }
+}
+
 /// How much of its limit a key has used, and when more becomes available.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::features::ratelimit) struct KeyUsage {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 
 use super::super::error::StreamError;
 use super::super::group_model::{
@@ -12,6 +14,7 @@ use super::super::model::{GroupPath, MAX_CLAIM, MAX_WAIT_MS};
 use super::super::scripts::Verb;
 use super::super::service::StreamService;
 use crate::http::extract::{Json, NoQuery, Path};
+use crate::http::idempotent_operation::{FirstResponse, Repeated, Unrecorded};
 use crate::http::problem::Problem;
 
 /// Claim events for a consumer.
@@ -19,6 +22,9 @@ use crate::http::problem::Problem;
 /// Events that were not acknowledged in time come first, then new ones. Acknowledge each with its receipt before
 /// `ack_timeout_ms` have passed; otherwise it is delivered again, perhaps to another consumer. An event may therefore be handled
 /// more than once. With `wait_ms`, the call waits for an event if there is none.
+///
+/// With an `Idempotency-Key`, a repetition receives the events of the first request while the consumer holds all of them. After
+/// that, it claims events as a new request does.
 #[utoipa::path(post, path = "/streams/{stream}/groups/{group}/claim", tag = "streams", operation_id = "claim_events",
     params(GroupPath), request_body = ClaimRequest,
     responses((status = 200, description = "The events, at most `count` and about 1 MiB", body = ClaimReply)))]
@@ -26,8 +32,9 @@ pub(in super::super) async fn claim_events(
     State(streams): State<Arc<StreamService>>,
     Path(path): Path<GroupPath>,
     NoQuery: NoQuery,
+    first: FirstResponse,
     Json(request): Json<ClaimRequest>,
-) -> Result<Json<ClaimReply>, Problem> {
+) -> Result<Response, Problem> {
     let limit = u64::try_from(MAX_CLAIM).unwrap_or_default();
     if !(1..=limit).contains(&request.count) {
         let rule = format!("must be between 1 and {limit}, got {}", request.count);
@@ -37,7 +44,14 @@ pub(in super::super) async fn claim_events(
         let rule = format!("must be between 0 and {MAX_WAIT_MS}, got {}", request.wait_ms);
         return Err(StreamError::invalid("/wait_ms", rule).into());
     }
-    Ok(Json(streams.claim(&path.stream, &path.group, &request).await?))
+    if let Some(first) = first.json::<ClaimReply>()
+        && streams.still_holds(&path.stream, &path.group, &first).await?
+    {
+        return Ok((Extension(Repeated), Json(ClaimReply { lag: None, ..first })).into_response());
+    }
+    let claimed = streams.claim(&path.stream, &path.group, &request).await?;
+    let nothing = claimed.items.is_empty().then_some(Extension(Unrecorded));
+    Ok((nothing, Json(claimed)).into_response())
 }
 
 /// Acknowledge delivered events.

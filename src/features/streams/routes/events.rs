@@ -186,3 +186,19 @@ pub(in super::super) async fn delete_stream(
     streams.delete(&path.stream, &caller.id).await?;
     Ok(NoContent)
 }
+
+/// Forget the fencing tokens that a stream has seen.
+///
+/// The next append with a `Fencing-Token` is accepted, even if a former holder of the lock sends it: make sure that there is
+/// none. The audit log records the call.
+#[utoipa::path(delete, path = "/fences/streams/{stream}", tag = "streams", operation_id = "reset_stream_fence",
+    params(StreamPath), responses((status = 204, description = "The stream remembers no token")))]
+pub(in super::super) async fn reset_stream_fence(
+    State(streams): State<Arc<StreamService>>,
+    Path(path): Path<StreamPath>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+) -> Result<NoContent, Problem> {
+    streams.reset_fence(&path.stream, &caller.id).await?;
+    Ok(NoContent)
+}

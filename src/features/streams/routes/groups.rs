@@ -44,7 +44,8 @@ pub(in super::super) async fn put_group(
     }
     let created = streams.put_group(&path.stream, &path.group, &request).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(streams.group(&path.stream, &path.group).await?)).into_response())
+    let group = streams.group(&path.stream, &path.group).await.map_err(StreamError::applied)?;
+    Ok((status, Json(group)).into_response())
 }
 
 /// Describe a group.

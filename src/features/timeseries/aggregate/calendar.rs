@@ -57,6 +57,11 @@ impl Calendar {
             }
     }
 
+    /// Whether every boundary is a midnight in UTC.
+    pub(super) fn starts_at_midnight_in_utc(&self) -> bool {
+        self.zone == TimeZone::UTC && self.anchor.time() == civil::Time::midnight()
+    }
+
     /// The start of the bucket that is `count` buckets before the one that contains `time`.
     pub(in crate::features::timeseries) fn before(&self, time: UnixMillis, count: i64) -> UnixMillis {
         self.boundary(self.index(time).saturating_sub(count))

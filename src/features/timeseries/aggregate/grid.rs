@@ -4,6 +4,9 @@ use super::calendar::Calendar;
 use super::point::Bucket;
 use crate::clock::UnixMillis;
 
+/// The length of a day in UTC, milliseconds.
+const DAY: i64 = 86_400_000;
+
 /// A rule that assigns a bucket to every time.
 #[derive(Clone, Debug)]
 pub(in crate::features::timeseries) enum Grid {
@@ -45,6 +48,9 @@ impl Grid {
             (_, Self::Whole(_)) => true,
             (Self::Elapsed { width, anchor }, Self::Elapsed { width: longer, anchor: other }) => {
                 longer % width == 0 && (other - anchor) % width == 0
+            }
+            (Self::Elapsed { width, anchor }, Self::Calendar(other)) => {
+                DAY % width == 0 && anchor % width == 0 && other.starts_at_midnight_in_utc()
             }
             (Self::WithinDay { width, days, .. }, Self::WithinDay { width: longer, days: other, .. }) => {
                 longer % width == 0 && days == other
@@ -112,6 +118,26 @@ mod tests {
             assert_eq!(grid.bucket(0), Bucket { start: -3, end: 7 }, "{anchor}");
             assert_eq!(grid.bucket(7), Bucket { start: 7, end: 17 }, "{anchor}");
             assert_eq!(grid.before(27, 2), 7, "{anchor}");
+        }
+    }
+
+    #[test]
+    fn equal_parts_of_a_day_divide_the_months_of_utc_only() {
+        let month = |name: &str, anchor| {
+            let zone = TimeZone::get(name).expect("a zone");
+            Grid::Calendar(Calendar::new(zone, Stride::Months(1), anchor))
+        };
+        for (width, anchor, other, divides) in [
+            (DAY, 0, month("UTC", None), true),
+            (DAY / 24, 0, month("UTC", None), true),
+            (DAY, -3 * DAY, month("UTC", Some(14 * DAY)), true),
+            (DAY, DAY / 2, month("UTC", None), false),
+            (7 * DAY, -3 * DAY, month("UTC", None), false),
+            (420_000, 0, month("UTC", None), false),
+            (DAY, 0, month("UTC", Some(DAY / 2)), false),
+            (DAY, 0, month("Asia/Bangkok", None), false),
+        ] {
+            assert_eq!(Grid::Elapsed { width, anchor }.divides(&other), divides, "{width} {anchor} {other:?}");
         }
     }
 

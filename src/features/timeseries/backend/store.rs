@@ -165,7 +165,9 @@ impl Store {
         token: Option<FencingToken>,
     ) -> Result<bool, RedisFault> {
         let keys = self.keys(key).await?;
-        let exists = self.call(scripts::alter(&keys, change, self.fence(&keys, token).as_ref())).await?;
+        let exists = self
+            .call(scripts::alter(&keys, change, &self.clock.redis_arg(), self.fence(&keys, token).as_ref()))
+            .await?;
         if change.retention_ms.is_some() {
             self.note_stale(key);
         }

@@ -61,19 +61,7 @@ impl SeriesIndex {
     async fn rarest<'a>(&self, filter: &'a LabelFilter) -> Result<Option<(&'a str, &'a [String])>, RedisFault> {
         let mut rarest = None;
         for (label, values) in filter.named() {
-            let count = |value: &String| {
-                let (low, high) = bounds(label, value, "", None);
-                redis::cmd("ZLEXCOUNT").arg(&self.keys.postings).arg(low).arg(high).to_owned()
-            };
-            let commands: Vec<Cmd> = values.iter().map(count).collect();
-            let mut total = 0_u64;
-            if !commands.is_empty() {
-                for count in self.redis.query_all(&commands, Effect::Read).await? {
-                    let count: u64 =
-                        redis::from_redis_value(count?).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
-                    total = total.saturating_add(count);
-                }
-            }
+            let total = self.count(label, values).await?;
             if total == 0 {
                 return Ok(None);
             }
@@ -82,6 +70,27 @@ impl SeriesIndex {
             }
         }
         Ok(rarest.map(|(_, condition)| condition))
+    }
+
+    /// How many series the index has under these values of a label.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub async fn count(&self, label: &str, values: &[String]) -> Result<u64, RedisFault> {
+        let count = |value: &String| {
+            let (low, high) = bounds(label, value, "", None);
+            redis::cmd("ZLEXCOUNT").arg(&self.keys.postings).arg(low).arg(high).to_owned()
+        };
+        let commands: Vec<Cmd> = values.iter().map(count).collect();
+        let mut total = 0_u64;
+        if !commands.is_empty() {
+            for count in self.redis.query_all(&commands, Effect::Read).await? {
+                let count: u64 =
+                    redis::from_redis_value(count?).map_err(|error| RedisFault::bad_reply(error, Effect::Read))?;
+                total = total.saturating_add(count);
+            }
+        }
+        Ok(total)
     }
 
     /// The first names after the cursor whose label has one of the values, in byte order.

@@ -19,15 +19,50 @@ impl SeriesIndex {
     /// # Errors
     /// [`RedisFault`].
     pub async fn label_names(&self, limit: usize) -> Result<Vec<String>, RedisFault> {
-        self.parts("", limit, |labels, name| labels.get(name).is_some()).await
+        self.parts("", limit, |_| true, |labels, name| labels.get(name).is_some()).await
     }
 
-    /// Lists the first `limit` values that series have for a label, in byte order.
+    /// Lists the first `limit` values that series have for a label and that `is_wanted`, in byte order.
     ///
     /// # Errors
     /// [`RedisFault`].
-    pub async fn label_values(&self, label: &str, limit: usize) -> Result<Vec<String>, RedisFault> {
-        self.parts(&format!("{label}\0"), limit, |labels, value| labels.get(label) == Some(value)).await
+    pub async fn label_values(
+        &self,
+        label: &str,
+        limit: usize,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, RedisFault> {
+        self.parts(&format!("{label}\0"), limit, is_wanted, |labels, value| labels.get(label) == Some(value)).await
+    }
+
+    /// Lists the first `limit` keys that `is_wanted`, in byte order. Some of the series may have ended.
+    ///
+    /// # Errors
+    /// [`RedisFault`].
+    pub async fn matching_keys(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+        limit: usize,
+    ) -> Result<Vec<SeriesKey>, RedisFault> {
+        let (mut keys, mut low) = (Vec::new(), "-".to_owned());
+        loop {
+            let names = self.names_from(&low).await?;
+            let Some(last) = names.last() else { return Ok(keys) };
+            low = format!("({last}");
+            let is_last = names.len() < PAGE;
+            keys.extend(names.iter().filter(|name| is_wanted(name)).filter_map(|name| SeriesKey::new(name).ok()));
+            if is_last || keys.len() >= limit {
+                keys.truncate(limit);
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// A page of the names of series from a bound on.
+    async fn names_from(&self, low: &str) -> Result<Vec<String>, RedisFault> {
+        let mut page = redis::cmd("ZRANGEBYLEX");
+        page.arg(&self.keys.names).arg(low).arg("+").arg("LIMIT").arg(0).arg(PAGE);
+        self.redis.query(&page, Effect::Read).await
     }
 
     /// Lists the keys of the first `limit` series without a label, in byte order.
@@ -37,9 +72,7 @@ impl SeriesIndex {
     pub async fn keys_without(&self, label: &str, limit: usize) -> Result<Vec<String>, RedisFault> {
         let (mut keys, mut low) = (Vec::new(), "-".to_owned());
         loop {
-            let mut page = redis::cmd("ZRANGEBYLEX");
-            page.arg(&self.keys.names).arg(&low).arg("+").arg("LIMIT").arg(0).arg(PAGE);
-            let names: Vec<String> = self.redis.query(&page, Effect::Read).await?;
+            let names = self.names_from(&low).await?;
             let Some(last) = names.last() else { return Ok(keys) };
             low = format!("({last}");
             let is_last = names.len() < PAGE;
@@ -62,17 +95,22 @@ impl SeriesIndex {
         }
     }
 
-    /// Lists parts of postings after a prefix that a series still has, according to `has`.
+    /// Lists parts of postings after a prefix that are wanted and that a series still has, according to `has`.
     async fn parts(
         &self,
         prefix: &str,
         limit: usize,
+        is_wanted: impl Fn(&str) -> bool,
         has: impl Fn(&Labels, &str) -> bool,
     ) -> Result<Vec<String>, RedisFault> {
         let (mut parts, mut after) = (Vec::new(), String::new());
         loop {
-            let page = self.redis.call(scripts::label_parts(&self.keys, prefix, &after, PAGE)).await?;
+            let mut page = self.redis.call(scripts::label_parts(&self.keys, prefix, &after, PAGE)).await?;
             let is_last = page.len() < PAGE;
+            if let Some((last, _)) = page.last() {
+                after.clone_from(last);
+            }
+            page.retain(|(part, _)| is_wanted(part));
             // Beyond `EXACT`, nothing is looked up.
             let examined = if parts.len() < EXACT { page.as_slice() } else { &[] };
             let series = examined.iter().filter_map(|(_, series)| SeriesKey::new(series).ok()).collect();
@@ -84,12 +122,11 @@ impl SeriesIndex {
                 let entry = at.ok().and_then(|at| entries.get(at));
                 let is_current = entry.is_some_and(|entry| has(&entry.labels, &part)) || parts.len() >= EXACT;
                 if is_current || self.is_used(&format!("{prefix}{part}\0"), |labels| has(labels, &part)).await? {
-                    parts.push(part.clone());
+                    parts.push(part);
                 }
                 if parts.len() >= limit {
                     return Ok(parts);
                 }
-                after = part;
             }
             if is_last {
                 return Ok(parts);

@@ -40,6 +40,12 @@ impl SeriesIndex {
         Self { redis, backend, keys }
     }
 
+    /// Whether the index can be read.
+    #[cfg(feature = "promql")]
+    pub(super) fn is_connected(&self) -> bool {
+        self.redis.report().connected
+    }
+
     /// Adds series to the index, by name and by label, and notes in each that the index has it.
     ///
     /// # Errors

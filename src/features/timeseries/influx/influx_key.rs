@@ -77,7 +77,8 @@ fn is_labelled(measurement: &str) -> bool {
     measurement.contains('_')
 }
 
-/// Parses the labels from the part of a key after its prefix; `None` if it does not have this form.
+/// Parses the labels from the part of a key after its prefix; `None` if it does not have this form, with its tags in order:
+/// the labels would be those of another series.
 pub(in crate::features::timeseries) fn labels_of(rest: &str) -> Option<Labels> {
     let mut parts = rest.split(',');
     let (measurement, field) = parts.next()?.rsplit_once(':')?;
@@ -85,11 +86,13 @@ pub(in crate::features::timeseries) fn labels_of(rest: &str) -> Option<Labels> {
     if is_labelled(measurement) {
         labels.insert(MEASUREMENT_LABEL.to_owned(), measurement.to_owned());
     }
+    let mut previous = "";
     for part in parts {
         let (name, value) = part.split_once('=')?;
-        if labels.insert(name.to_owned(), value.to_owned()).is_some() {
+        if name <= previous || labels.insert(name.to_owned(), value.to_owned()).is_some() {
             return None;
         }
+        previous = name;
     }
     Labels::try_from(labels).ok()
 }
@@ -128,7 +131,7 @@ mod tests {
         ] {
             assert!(key(measurement, field, tags).is_err(), "{measurement} {field} {tags:?}");
         }
-        for rest in ["cpu", "cpu:idle,host", "cpu:idle,a=1,a=2", "cpu:idle,__name__=x"] {
+        for rest in ["cpu", "cpu:idle,host", "cpu:idle,a=1,a=2", "cpu:idle,b=1,a=2", "cpu:idle,__name__=x"] {
             assert!(labels_of(rest).is_none(), "{rest}");
         }
     }

@@ -6,42 +6,12 @@
 
 use std::borrow::Cow;
 
-use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::{TaggedKey, Tags};
+use crate::features::timeseries::influx::precision::Precision;
 use crate::features::timeseries::ingest::row::{Row, shortened};
 use crate::features::timeseries::model::{RefusalCode, Timestamp};
+use crate::features::timeseries::series::MAX_TIMESTAMP;
 use crate::http::integer::exact_float;
-
-/// The unit of timestamps. Series store milliseconds: the duplicate policy decides between samples of one millisecond.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(title = "InfluxPrecision")]
-pub(in crate::features::timeseries) enum Precision {
-    #[default]
-    #[serde(alias = "n")]
-    Ns,
-    #[serde(alias = "u")]
-    Us,
-    Ms,
-    S,
-    /// Minutes.
-    M,
-    /// Hours.
-    H,
-}
-
-impl Precision {
-    fn millis(self, time: i64) -> Option<UnixMillis> {
-        match self {
-            Self::Ns => Some(time.div_euclid(1_000_000)),
-            Self::Us => Some(time.div_euclid(1_000)),
-            Self::Ms => Some(time),
-            Self::S => time.checked_mul(1_000),
-            Self::M => time.checked_mul(60_000),
-            Self::H => time.checked_mul(3_600_000),
-        }
-    }
-}
 
 /// The fields of a line.
 #[derive(Debug, Default, PartialEq)]
@@ -124,8 +94,10 @@ enum FieldValue<'a> {
 }
 
 fn timestamp(text: &str, precision: Precision) -> Result<Timestamp, String> {
-    let millis = text.parse().ok().and_then(|time| precision.millis(time));
-    let timestamp = millis.and_then(|ms| Timestamp::new(ms).ok());
+    // A time beyond the longest one is read as that, so that it is refused as too far ahead.
+    let is_beyond = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let millis = text.parse().ok().and_then(|time| precision.millis(time)).or(is_beyond.then_some(MAX_TIMESTAMP));
+    let timestamp = millis.and_then(|ms| Timestamp::new(ms.min(MAX_TIMESTAMP)).ok());
     timestamp.ok_or_else(|| format!("timestamp `{}` is not a valid time after 1970", shortened(text)))
 }
 
@@ -318,7 +290,9 @@ mod tests {
             let error = samples(line).expect_err(line);
             assert!(error.contains(part), "{line}: {error}");
         }
-        assert!(read(b"m f=1 9007199254741", Precision::S).is_err());
+        // It is refused later, as too far ahead.
+        let far = read(b"m f=1 9007199254741", Precision::S).expect("a line");
+        assert_eq!(far.rows.first().and_then(|row| row.timestamp), Some(Timestamp(MAX_TIMESTAMP)));
         assert!(read(b"\xff f=1", Precision::S).is_err());
     }
 

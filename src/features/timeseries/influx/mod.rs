@@ -5,4 +5,5 @@
 
 pub(super) mod influx_key;
 pub(super) mod line;
+pub(super) mod precision;
 pub(super) mod routes;

@@ -23,9 +23,8 @@ use crate::http::problem::{Location, Problem};
 use crate::http::reply::NoContent;
 use crate::redis::{FencingToken, Outcome};
 
-/// The query parameters that clients of version 2 send.
+/// The query parameters that clients of version 2 send. Others are ignored, as `InfluxDB` does.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "clients send parameters that the service ignores")]
 pub(in crate::features::timeseries) struct WriteV2 {
@@ -42,9 +41,8 @@ pub(in crate::features::timeseries) struct WriteV2 {
     bucket: Option<String>,
 }
 
-/// The query parameters that clients of version 1 send.
+/// The query parameters that clients of version 1 send. Others are ignored, as `InfluxDB` does.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "clients send parameters that the service ignores")]
 pub(in crate::features::timeseries) struct WriteV1 {
@@ -65,9 +63,8 @@ pub(in crate::features::timeseries) struct WriteV1 {
     p: Option<IgnoredAny>,
 }
 
-/// The query parameters of `/ping`.
+/// The query parameters of `/ping`. Others are ignored, as `InfluxDB` does.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::features::timeseries) struct PingQuery {
     /// Whether the response has a body with the version.

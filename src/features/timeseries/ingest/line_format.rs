@@ -7,10 +7,13 @@ use csv_core::ReadRecordResult;
 
 use super::super::model::Timestamp;
 use super::row::{Row, shortened};
+use crate::clock::MAX_TIMESTAMP;
 use crate::features::timeseries::influx::line as influx_line;
-use crate::features::timeseries::influx::line::{Line, Precision};
-use crate::http::extract::{in_terms_of_json, read_json};
-use crate::http::integer::{EXACT, exact_float};
+use crate::features::timeseries::influx::line::Line;
+use crate::features::timeseries::influx::precision::Precision;
+use crate::http::extract::{json_message, read_json};
+use crate::http::integer::is_rounded;
+use crate::http::lines::LineBreaks;
 use crate::http::times;
 
 /// The samples of a line.
@@ -55,6 +58,21 @@ impl LineFormat {
         }
     }
 
+    pub(super) fn breaks(&self) -> LineBreaks {
+        match self {
+            Self::LineProtocol(_) => LineBreaks::OutsideTexts,
+            Self::Ndjson | Self::Csv(_) => LineBreaks::All,
+        }
+    }
+
+    /// The unit of the timestamps, if it may differ from milliseconds.
+    pub(super) fn precision(&self) -> Option<Precision> {
+        match self {
+            Self::LineProtocol(precision) => Some(*precision),
+            Self::Ndjson | Self::Csv(_) => None,
+        }
+    }
+
     /// # Errors
     /// The rule that the stream violates if it ends before its header.
     pub(super) fn finish(&self) -> Result<(), String> {
@@ -76,11 +94,7 @@ fn header_rule(rule: &str) -> String {
 }
 
 fn ndjson(line: &[u8]) -> Result<Row<'_>, String> {
-    read_json(line).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.rsplit_once(" at line ").map_or(&*text, |(reason, _)| reason);
-        format!("{}, column {}", in_terms_of_json(reason), error.column())
-    })
+    read_json(line).map_err(|error| format!("{}, column {}", json_message(&error), error.column()))
 }
 
 /// The maximum number of columns.
@@ -136,8 +150,7 @@ impl Columns {
 fn number(text: &str) -> Result<f64, String> {
     let value = text.trim().parse::<f64>().ok().filter(|value| value.is_finite());
     let value = value.ok_or_else(|| format!("value must be a finite number, got `{}`", shortened(text)))?;
-    let is_rounded = value.abs() >= EXACT && text.trim().parse().is_ok_and(|integer| exact_float(integer).is_none());
-    if is_rounded {
+    if is_rounded(text.trim(), value) {
         return Err(format!("value `{}` would be rounded: integers are exact up to 2^53", shortened(text)));
     }
     Ok(value)
@@ -145,7 +158,7 @@ fn number(text: &str) -> Result<f64, String> {
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
     let millis = text.trim().parse().ok().or_else(|| times::rfc3339(text.trim()));
-    millis.and_then(|ms| Timestamp::new(ms).ok()).ok_or_else(|| {
+    millis.and_then(|ms| Timestamp::new(ms.min(MAX_TIMESTAMP)).ok()).ok_or_else(|| {
         format!("timestamp must be an integer between 0 and 2^53 - 1, or RFC 3339, got `{}`", shortened(text))
     })
 }
@@ -212,6 +225,8 @@ mod tests {
         assert_eq!(read("series,value", "a,9007199254740994"), exact);
         assert_eq!(read("series,value", "a,9007199254740993.5"), exact);
         assert_eq!(ndjson(br#"{"series":"a","value":9007199254740994}"#), exact);
+        let nanoseconds = read("series,timestamp,value", "a,1767225600000000000,1");
+        assert_eq!(nanoseconds, Ok(row("a", Some(9_007_199_254_740_991), 1.0)), "refused for its time");
         assert_eq!(read("series,timestamp,value", "a,1970-01-01T00:00:05Z,1"), Ok(row("a", Some(5_000), 1.0)));
     }
 
@@ -248,7 +263,6 @@ mod tests {
             ("a,5,-9007199254740993", "would be rounded"),
             ("a,-1,1", "timestamp must be an integer between 0 and 2^53 - 1, or RFC 3339, got `-1`"),
             ("a,1.5,1", "got `1.5`"),
-            ("a,9007199254740992,1", "timestamp"),
             ("\"a,5,1", "not closed"),
             ("\"a\",5,1,2", "got 4"),
             ("\"a\",5,1,2,3", "at most 3 fields"),

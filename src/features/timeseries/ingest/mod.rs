@@ -10,27 +10,30 @@
 mod line_format;
 pub(super) mod row;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::WRITE;
 use super::backend::SampleBatch;
 use super::backend::{BATCH_SAMPLES, BatchOutcome, Store};
 use super::error::{Progress, TimeseriesError, Violation};
 use super::index::{SeriesIndex, warn_not_registered};
 use super::metrics::TimeseriesMetrics;
-use super::model::{NewSeriesSample, RefusalCode, StreamAnswer, StreamRefusal};
+use super::model::{NewSeriesSample, RefusalCode, StreamAnswer, StreamRefusal, Timestamp};
 use super::series::{Sample, SeriesKey};
 use crate::clock::Clock;
 use crate::features::timeseries::influx::line::{Line, RefusedField};
+use crate::http::auth::Principal;
 use crate::http::batch_item::BatchItem;
 use crate::http::body::BodyStream;
-use crate::http::lines::Lines;
+use crate::http::lines::{LineBreaks, Lines};
 use crate::redis::{FaultKind, FencingToken, RedisFault};
 pub(super) use line_format::LineFormat;
 use line_format::{LineError, Rows};
 use row::Row;
 
-pub(super) use crate::features::timeseries::influx::line::Precision;
+pub(super) use crate::features::timeseries::influx::precision::Precision;
 
 /// The longest line of a load, bytes: no sample needs more, and a line is held in memory.
 const MAX_LINE: usize = 4_096;
@@ -45,6 +48,8 @@ const MAX_UNREADABLE: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Ingest {
     token: Option<FencingToken>,
+    /// The caller, if its scope may be limited to keys.
+    writer: Option<Arc<Principal>>,
     backend: Store,
     index: SeriesIndex,
     metrics: TimeseriesMetrics,
@@ -54,6 +59,8 @@ pub(super) struct Ingest {
     /// The size of the buffer in samples; each series counts as [`SERIES_WEIGHT`] samples more.
     weight: usize,
     unreadable: usize,
+    /// The unit of the timestamps, if the client chose it.
+    precision: Option<Precision>,
     answer: StreamAnswer,
 }
 
@@ -69,7 +76,25 @@ impl Ingest {
         clock: Clock,
     ) -> Self {
         let answer = StreamAnswer::default();
-        Self { token, backend, index, metrics, clock, pending: HashMap::new(), weight: 0, unreadable: 0, answer }
+        Self {
+            token,
+            writer: None,
+            backend,
+            index,
+            metrics,
+            clock,
+            pending: HashMap::new(),
+            weight: 0,
+            unreadable: 0,
+            precision: None,
+            answer,
+        }
+    }
+
+    /// Refuses the series that the caller's scope does not include.
+    #[must_use]
+    pub(super) fn of(self, writer: Arc<Principal>) -> Self {
+        Self { writer: Some(writer), ..self }
     }
 
     /// Loads the lines of a body; `idle` is the longest allowed pause in it.
@@ -83,7 +108,8 @@ impl Ingest {
         mut format: LineFormat,
         idle: Duration,
     ) -> Result<StreamAnswer, TimeseriesError> {
-        let mut lines = Lines::new(MAX_LINE);
+        let mut lines = Lines::with_breaks(MAX_LINE, format.breaks());
+        self.precision = format.precision();
         loop {
             let piece = body.next(idle).await;
             let piece = piece
@@ -104,7 +130,8 @@ impl Ingest {
         self.finish().await
     }
 
-    /// Loads the samples of a JSON body, which is already parsed. An invalid sample is refused.
+    /// Loads the samples of a JSON body, which is already parsed. An invalid sample is refused, and so is a second one of a
+    /// series without a timestamp.
     ///
     /// # Errors
     /// The errors of [`Ingest::stream`].
@@ -112,17 +139,23 @@ impl Ingest {
         mut self,
         samples: Vec<BatchItem<NewSeriesSample>>,
     ) -> Result<StreamAnswer, TimeseriesError> {
+        // All items without a timestamp get the same one.
+        let (now, mut untimed) = (Timestamp(self.clock.now()), HashSet::new());
         for (item, number) in samples.into_iter().zip(1..) {
-            match item {
+            let reason = match item {
                 BatchItem::Valid(NewSeriesSample { series, timestamp, value }) => {
-                    self.add(number, &Row { series: series.into(), timestamp, value })?;
+                    if timestamp.is_some() || untimed.insert(series.clone()) {
+                        let timestamp = timestamp.or(Some(now));
+                        self.add(number, &Row { series: series.into(), timestamp, value })?;
+                        self.flush_if_full().await?;
+                        continue;
+                    }
+                    RefusalCode::SAME_TIME.to_owned()
                 }
-                BatchItem::Invalid { problem, .. } => {
-                    self.metrics.count(0, 0, 1);
-                    self.refuse(number, None, RefusalCode::InvalidSample, problem.text().to_owned());
-                }
-            }
-            self.flush_if_full().await?;
+                BatchItem::Invalid { problem, .. } => problem.text().to_owned(),
+            };
+            self.metrics.count(0, 0, 1);
+            self.refuse(number, None, RefusalCode::InvalidSample, reason);
         }
         self.finish().await
     }
@@ -135,8 +168,11 @@ impl Ingest {
 
     fn line(&mut self, format: &mut LineFormat, number: u64, line: Option<&[u8]>) -> Result<(), TimeseriesError> {
         let Some(text) = line else {
-            let limit = MAX_LINE;
-            return self.unreadable(number, format!("the line must have at most {limit} bytes"));
+            let texts = match format.breaks() {
+                LineBreaks::All => "",
+                LineBreaks::OutsideTexts => ", and so must a text in quotes, whose line breaks do not end the line",
+            };
+            return self.unreadable(number, format!("the line must have at most {MAX_LINE} bytes{texts}"));
         };
         match format.read(text) {
             Ok(Rows::None) => Ok(()),
@@ -159,6 +195,10 @@ impl Ingest {
             return Ok(());
         }
         match SeriesKey::new(&row.series) {
+            Ok(key) if self.writer.as_ref().is_some_and(|writer| !writer.may_access(WRITE, key.as_str())) => {
+                let code = RefusalCode::Forbidden;
+                self.reject(line, code, code.detail().to_owned())
+            }
             Ok(key) => {
                 self.weight += 1 + SERIES_WEIGHT + row.series.len() / size_of::<(Sample, u64)>();
                 self.pending.insert(key, vec![pending]);
@@ -181,9 +221,14 @@ impl Ingest {
 
     /// Refuses an invalid line. Too many of them end the load.
     fn unreadable(&mut self, line: u64, reason: String) -> Result<(), TimeseriesError> {
+        self.reject(line, RefusalCode::InvalidSample, reason)
+    }
+
+    /// Refuses a line that is not read further. Too many of them end the load.
+    fn reject(&mut self, line: u64, code: RefusalCode, reason: String) -> Result<(), TimeseriesError> {
         self.unreadable += 1;
         self.metrics.count(0, 0, 1);
-        self.refuse(line, None, RefusalCode::InvalidSample, reason);
+        self.refuse(line, None, code, reason);
         if self.unreadable <= MAX_UNREADABLE {
             return Ok(());
         }
@@ -276,9 +321,20 @@ impl Ingest {
         self.answer.stored += u64::try_from(outcome.stored).unwrap_or(u64::MAX);
         self.metrics.count(outcome.stored, accepted - outcome.stored, refused.len());
         for (line, code) in refused {
-            self.refuse(line, Some(key.clone()), code, code.detail().to_owned());
+            self.refuse(line, Some(key.clone()), code, self.detail_of(code));
         }
         outcome.fault.filter(|_| code.is_none())
+    }
+
+    fn detail_of(&self, code: RefusalCode) -> String {
+        let detail = code.detail();
+        match (self.precision, code) {
+            (Some(precision), RefusalCode::SampleTooNew | RefusalCode::WrongTimeUnit) => {
+                let rule = detail.split_once("; ").map_or(detail, |(rule, _)| rule);
+                format!("{rule}; the unit of the timestamps is {}, as `precision` says", precision.name())
+            }
+            _ => detail.to_owned(),
+        }
     }
 
     fn progress(&self) -> Progress {

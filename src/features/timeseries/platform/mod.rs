@@ -72,8 +72,6 @@ impl TimeseriesService {
         let generation = Energy::Generation.series(meter)?.to_string();
         let consumption = Energy::Consumption.series(meter)?.to_string();
         self.check_length("readings", readings.len())?;
-        // All items without a timestamp get the same one.
-        let now = self.now();
         let mut samples = Vec::new();
         for (index, item) in readings.into_iter().enumerate() {
             let NewReading { timestamp, energy_generated, energy_consumed } = match item {
@@ -85,7 +83,6 @@ impl TimeseriesService {
             };
             for (series, energy) in [(&generation, energy_generated), (&consumption, energy_consumed)] {
                 if let Some(Quantity(value)) = energy {
-                    let timestamp = Some(timestamp.unwrap_or(now));
                     let sample = NewSeriesSample { series: series.clone(), timestamp, value };
                     samples.push((index, BatchItem::Valid(sample)));
                 }
@@ -140,8 +137,6 @@ impl TimeseriesService {
     ) -> Result<WriteAnswer, TimeseriesError> {
         let (price, volume) = market(symbol)?;
         self.check_length("prices", prices.len())?;
-        // All items without a timestamp get the same one.
-        let now = self.now();
         let mut samples = Vec::new();
         for (index, item) in prices.into_iter().enumerate() {
             let new = match item {
@@ -151,7 +146,7 @@ impl TimeseriesService {
                     continue;
                 }
             };
-            let timestamp = Some(new.timestamp.unwrap_or(now));
+            let timestamp = new.timestamp;
             let of = |series: &SeriesKey, value| NewSeriesSample { series: series.to_string(), timestamp, value };
             samples.push((index, BatchItem::Valid(of(&price, new.price))));
             if let Some(Quantity(value)) = new.volume {

@@ -1,6 +1,7 @@
 //! Evaluates a plan for all steps of a query.
 
 use std::collections::BTreeSet;
+use std::sync::Weak;
 
 use super::aggregation::aggregate;
 use super::binary::arithmetic;
@@ -18,6 +19,21 @@ const POINTS: usize = 1_000_000;
 /// The most samples in the ranges of all steps together, so that the work of a query stays below about half a second.
 const WINDOW_SAMPLES: usize = 50_000_000;
 
+/// The most work of an evaluation that may run on a worker's own thread: about a millisecond.
+const INLINE_WORK: usize = 100_000;
+
+/// The work for the labels of a series, in samples.
+const SERIES_WORK: usize = 200;
+
+/// Whether the evaluation takes so little time that it may run on a worker's own thread. `nodes` is at least the number of
+/// the plan's nodes.
+pub(super) fn is_short(nodes: usize, steps: Steps, series: &[Vec<SelectedSeries>]) -> bool {
+    let all = || series.iter().flatten();
+    let of_each_step = all().map(SelectedSeries::length).sum::<usize>().saturating_add(nodes);
+    let of_series = all().count().saturating_mul(SERIES_WORK);
+    of_each_step.saturating_mul(steps.count).saturating_add(of_series) <= INLINE_WORK
+}
+
 /// The evaluation of a query.
 #[derive(Debug)]
 pub(super) struct Evaluation<'a> {
@@ -27,11 +43,18 @@ pub(super) struct Evaluation<'a> {
     series: &'a [Vec<SelectedSeries>],
     /// The rest of [`WINDOW_SAMPLES`].
     window_samples: usize,
+    /// Lives as long as the request waits for the result.
+    request: Weak<()>,
 }
 
 impl<'a> Evaluation<'a> {
-    pub(super) fn new(steps: Steps, selections: &'a [Selection], series: &'a [Vec<SelectedSeries>]) -> Self {
-        Self { steps, selections, series, window_samples: WINDOW_SAMPLES }
+    pub(super) fn new(
+        steps: Steps,
+        selections: &'a [Selection],
+        series: &'a [Vec<SelectedSeries>],
+        request: Weak<()>,
+    ) -> Self {
+        Self { steps, selections, series, window_samples: WINDOW_SAMPLES, request }
     }
 
     /// Evaluates the whole query.
@@ -130,6 +153,9 @@ impl<'a> Evaluation<'a> {
         for series in selected {
             let mut points = Vec::with_capacity(self.steps.count);
             for (time, &rank) in self.steps.times().zip(rank) {
+                if self.request.strong_count() == 0 {
+                    return Err(PromError::internal("the request has ended"));
+                }
                 let samples = series.window(selection, time);
                 self.window_samples = self.window_samples.checked_sub(samples.len()).ok_or_else(|| {
                     PromError::execution(

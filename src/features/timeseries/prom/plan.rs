@@ -9,6 +9,7 @@ use promql_parser::parser::{
 };
 
 use super::error::PromError;
+use super::expressions;
 use super::value::LabelSet;
 use super::window::SampleRange;
 use super::{aggregation, binary, window};
@@ -182,14 +183,14 @@ fn label_set(modifier: &LabelModifier) -> LabelSet {
 /// The conditions of a selector, including the one on the metric name.
 ///
 /// # Errors
-/// `execution` if the selector uses `or`, which is not supported.
+/// `execution` if the selector uses `or`, which is not supported; those of [`expressions::limited`].
 pub(super) fn matchers(selector: &VectorSelector) -> Result<Vec<Matcher>, PromError> {
     let Matchers { matchers, or_matchers } = &selector.matchers;
     if !or_matchers.is_empty() {
         return Err(PromError::unsupported("`or` between label matchers"));
     }
     let name = selector.name.iter().map(|name| Matcher::new(MatchOp::Equal, NAME_LABEL, name));
-    Ok(name.chain(matchers.iter().cloned()).collect())
+    name.chain(matchers.iter().cloned()).map(expressions::limited).collect()
 }
 
 fn millis(length: Duration) -> Result<i64, PromError> {

@@ -13,7 +13,7 @@ use super::render;
 use crate::features::timeseries::prom::{Parameters, PromError, PromService};
 use crate::http::extract::{Path, collect, media_type};
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, REDIS_UNAVAILABLE};
 
 /// The routes for Prometheus clients.
 pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRouter {
@@ -23,7 +23,10 @@ pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRoute
         .routes(routes!(get_prom_series, post_prom_series))
         .routes(routes!(get_prom_labels, post_prom_labels))
         .routes(routes!(get_prom_values))
+        .routes(routes!(get_prom_metadata))
         .routes(routes!(get_prom_build))
+        .routes(routes!(get_prom_healthy))
+        .routes(routes!(get_prom_ready))
         .with_state(prom)
 }
 
@@ -32,7 +35,7 @@ pub(in crate::features::timeseries) fn router(prom: PromService) -> OpenApiRoute
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
 struct PromQuery {
-    /// An expression in the query language of Prometheus.
+    /// An expression in the query language of Prometheus, with at most 16 regular expressions.
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
@@ -52,7 +55,7 @@ struct PromQuery {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
 struct PromRangeQuery {
-    /// An expression in the query language of Prometheus.
+    /// An expression in the query language of Prometheus, with at most 16 regular expressions.
     #[schema(example = "sum by (kind) (increase({kind=\"generation\"}[1h]))")]
     #[param(max_length = 4096, example = "1+1")]
     query: String,
@@ -81,10 +84,11 @@ struct PromRangeQuery {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
 struct PromSeriesMatch {
-    /// Selectors such as `{kind="generation"}`. A series must match at least one.
+    /// Selectors such as `{kind="generation"}`. A series must match at least one. They have at most 16
+    /// regular expressions together.
     #[serde(rename = "match[]")]
     #[schema(example = json!(["{kind=\"generation\"}"]))]
-    #[param(rename = "match[]", example = json!(["{kind=\"generation\"}"]))]
+    #[param(rename = "match[]", max_items = 32, example = json!(["{kind=\"generation\"}"]))]
     selectors: Vec<String>,
     /// Ignored: all existing series are found.
     #[schema(example = "")]
@@ -102,10 +106,11 @@ struct PromSeriesMatch {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the schema of what `params` reads")]
 struct PromMatch {
-    /// Selectors such as `{kind="generation"}`. A series must match at least one.
+    /// Selectors such as `{kind="generation"}`. A series must match at least one. They have at most 16
+    /// regular expressions together.
     #[serde(rename = "match[]")]
     #[schema(example = json!(["{kind=\"generation\"}"]))]
-    #[param(rename = "match[]", example = json!(["{kind=\"generation\"}"]))]
+    #[param(rename = "match[]", max_items = 32, example = json!(["{kind=\"generation\"}"]))]
     selectors: Option<Vec<String>>,
     /// Ignored: all existing series are listed.
     #[schema(example = "")]
@@ -194,7 +199,7 @@ async fn parameters(request: Request) -> Result<Parameters, PromError> {
         }
         pairs.extend(form_urlencoded::parse(&body).into_owned());
     }
-    Parameters::new(pairs)
+    Ok(Parameters(pairs))
 }
 
 /// Evaluate a query at one time.
@@ -274,6 +279,14 @@ async fn get_prom_values(
     Ok(json(render::prom_list(&prom.label_values(&name, &parameters(request).await?).await?)).into_response())
 }
 
+/// Read the metadata of metrics.
+#[utoipa::path(get, path = "/prom/api/v1/metadata", tag = "prometheus", operation_id = "get_prom_metadata",
+    responses(PromFailure, (status = 200, description = "No metadata: series have no types, units or help texts", body = PromAnswer)))]
+async fn get_prom_metadata(request: Request) -> Result<Response, PromError> {
+    parameters(request).await?;
+    Ok(json(render::prom_data(&serde_json::json!({}))).into_response())
+}
+
 /// The version of Prometheus whose semantics the queries have.
 const VERSION: &str = "3.0.0";
 
@@ -283,4 +296,18 @@ const VERSION: &str = "3.0.0";
 async fn get_prom_build(request: Request) -> Result<Response, PromError> {
     parameters(request).await?;
     Ok(json(render::prom_data(&serde_json::json!({"version": VERSION}))).into_response())
+}
+
+/// Check that the service runs.
+#[utoipa::path(get, path = "/prom/-/healthy", tag = "prometheus", operation_id = "get_prom_healthy",
+    responses((status = 200, description = "The service runs", body = String, content_type = "text/plain")))]
+async fn get_prom_healthy() -> &'static str {
+    "Prometheus Server is Healthy.\n"
+}
+
+/// Check that queries can be answered.
+#[utoipa::path(get, path = "/prom/-/ready", tag = "prometheus", operation_id = "get_prom_ready",
+    responses((status = 200, description = "Redis is connected", body = String, content_type = "text/plain")))]
+async fn get_prom_ready(State(prom): State<PromService>) -> Result<&'static str, Problem> {
+    if prom.is_ready() { Ok("Prometheus Server is Ready.\n") } else { Err(Problem::new(&REDIS_UNAVAILABLE)) }
 }

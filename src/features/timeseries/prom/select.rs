@@ -10,19 +10,27 @@ use super::super::query::LabelFilter;
 use super::super::range::Budget;
 use super::super::series::{MAX_TIMESTAMP, Sample, SeriesKey};
 use super::super::window::Window;
-use super::PromService;
 use super::error::PromError;
 use super::params::Steps;
 use super::plan::Selection;
 use super::value::Metric;
+use super::{PATIENCE, PromService};
 use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
+use crate::lifecycle::offload::NoThread;
+use crate::lifecycle::permits::Permit;
 
-/// The most series that one selector of a query may examine.
-pub(super) const QUERY_SERIES: usize = 5_000;
+/// The most series that a request finds: about 60 MB of labels while they are evaluated.
+pub(super) const QUERY_SERIES: usize = 25_000;
 
-/// The most series that one selector of a list of labels may examine. Only names or values are kept in memory.
-pub(super) const LIST_SERIES: usize = 100_000;
+/// The most series that a request examines.
+const EXAMINED: usize = 100_000;
+
+/// A request that examines more series than this is wide: few such requests run at a time.
+const NARROW: usize = 5_000;
+
+/// How many values of a label are looked for together.
+const VALUES: usize = 100;
 
 /// How many series are read concurrently: enough to hide the latency of Redis.
 const CONCURRENT_READS: usize = 16;
@@ -38,7 +46,31 @@ pub(super) struct SelectedSeries {
     samples: Vec<Sample>,
 }
 
+/// What the selectors of one request have examined.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    examined: usize,
+    found: usize,
+    /// Held by a wide request until it is done with its series.
+    wide: Option<Permit>,
+}
+
+/// A condition that finds all series of a selector in the index.
+struct Candidate<'a> {
+    label: &'a str,
+    values: Vec<String>,
+    /// The series whose metric name is their key.
+    keys: Vec<SeriesKey>,
+    /// How many series the index has for it.
+    count: u64,
+}
+
 impl SelectedSeries {
+    /// The number of samples.
+    pub(super) fn length(&self) -> usize {
+        self.samples.len()
+    }
+
     /// The samples in the range of the step at `time`: the range excludes its start and includes its end.
     pub(super) fn window(&self, selection: &Selection, time: UnixMillis) -> &[Sample] {
         let end = time - selection.offset;
@@ -58,14 +90,18 @@ impl PromService {
         selections: &[Selection],
         steps: Steps,
         budget: &Budget,
+        search: &mut Search,
     ) -> Result<Vec<Vec<SelectedSeries>>, PromError> {
-        let mut all = Vec::with_capacity(selections.len());
+        // Before the first sample is read: a request that holds the permit of large reads waits for no other one.
+        let mut found_by_all = Vec::with_capacity(selections.len());
         for selection in selections {
-            let Selection { matchers, range, offset } = selection;
+            found_by_all.push(self.find(&selection.matchers, search).await?);
+        }
+        let mut all = Vec::with_capacity(selections.len());
+        for (Selection { range, offset, .. }, found) in selections.iter().zip(found_by_all) {
             let first = steps.start.saturating_sub(offset.saturating_add(*range)).saturating_add(1);
             let last = steps.end().saturating_sub(*offset);
             let window = Window { from: first.clamp(0, MAX_TIMESTAMP), to: last.min(MAX_TIMESTAMP) };
-            let found = self.find(matchers).await?;
             let read = async |(metric, key): (Metric, SeriesKey)| -> Result<SelectedSeries, PromError> {
                 let samples = if window.from <= window.to {
                     self.reader.samples(budget, &key, window).await?
@@ -82,79 +118,103 @@ impl PromService {
     }
 
     /// Finds the series that match all conditions, sorted by their metrics. Several series can have the same metric.
-    ///
-    /// # Errors
-    /// `execution` if too many series would have to be checked; a fault of Redis.
-    pub(super) async fn find(&self, matchers: &[Matcher]) -> Result<Vec<(Metric, SeriesKey)>, PromError> {
+    async fn find(&self, matchers: &[Matcher], search: &mut Search) -> Result<Vec<(Metric, SeriesKey)>, PromError> {
         // A set, since a series can be found by its key and by its name.
         let mut found = BTreeSet::new();
-        self.each(matchers, QUERY_SERIES, |metric, key| _ = found.insert((metric, key))).await?;
+        let most = QUERY_SERIES.saturating_sub(search.found);
+        let add = |metric, key| {
+            found.insert((metric, key));
+            found.len() <= most
+        };
+        if !self.each(matchers, search, add).await? {
+            return Err(PromError::execution(format!(
+                "the query would use more than {QUERY_SERIES} series, or check more than {EXAMINED}: select fewer series"
+            )));
+        }
+        search.found += found.len();
         Ok(found.into_iter().collect())
     }
 
-    /// Calls `found` with each series that matches all conditions, in no particular order; a series can occur twice.
+    /// Calls `found` with each series that matches all conditions, in no particular order, until it returns `false`; a series
+    /// can occur twice. Returns whether `found` was called with all series: a request examines a limited number.
     ///
     /// # Errors
-    /// `execution` if more than `most` series would have to be checked; a fault of Redis.
+    /// `unavailable` if too many wide requests are running; a fault of Redis.
     pub(super) async fn each(
         &self,
         matchers: &[Matcher],
-        most: usize,
-        mut found: impl FnMut(Metric, SeriesKey),
-    ) -> Result<(), PromError> {
+        search: &mut Search,
+        mut found: impl FnMut(Metric, SeriesKey) -> bool,
+    ) -> Result<bool, PromError> {
         let mut add = |entries: Vec<SeriesEntry>| {
-            for entry in entries {
+            entries.into_iter().all(|entry| {
                 let metric = metric_of(&entry);
                 let value = |name: &str| metric.get(name).map(String::as_str).unwrap_or_default();
-                if matchers.iter().all(|matcher| matcher.is_match(value(&matcher.name))) {
-                    found(metric, entry.key);
-                }
-            }
+                let is_match = matchers.iter().all(|matcher| matcher.is_match(value(&matcher.name)));
+                !is_match || found(metric, entry.key)
+            })
         };
-        let named: Vec<(&str, Vec<String>)> =
-            matchers.iter().filter_map(|matcher| Some((matcher.name.as_str(), values(matcher)?))).collect();
-        let by_label: Vec<_> = named.iter().filter(|(name, _)| *name != NAME_LABEL).cloned().collect();
-        let by_name = named.into_iter().find(|(name, _)| *name == NAME_LABEL);
-        match (LabelFilter::of_values(by_label), by_name) {
-            (Some(filter), _) => self.listed(Some(&filter), most, add).await,
-            (None, Some((_, metrics))) => {
-                // The metric name of a series without the label is its key.
-                let keys = metrics.iter().filter_map(|name| SeriesKey::new(name).ok()).collect();
-                add(self.index.look_up(keys).await?.0);
-                match LabelFilter::of_values(vec![(NAME_LABEL, metrics)]) {
-                    Some(filter) => self.listed(Some(&filter), most, add).await,
-                    None => Ok(()),
+        let Some(Candidate { label, values, keys, .. }) = self.candidate(matchers).await? else { return Ok(true) };
+        for keys in keys.chunks(PAGE) {
+            let (entries, _) = self.index.look_up(keys.to_vec()).await?;
+            if !self.examine(search, keys.len()).await? || !add(entries) {
+                return Ok(false);
+            }
+        }
+        for values in values.chunks(VALUES) {
+            let Some(filter) = LabelFilter::of_values(vec![(label, values.to_vec())]) else { continue };
+            let mut cursor: Option<String> = None;
+            loop {
+                let page = self.index.page_by_label(&filter, "", cursor.as_deref(), PAGE).await?;
+                if !self.examine(search, page.items.len()).await? || !add(page.items) {
+                    return Ok(false);
+                }
+                cursor = page.next_cursor;
+                if cursor.is_none() {
+                    break;
                 }
             }
-            (None, None) => self.listed(None, most, add).await,
         }
+        Ok(true)
     }
 
-    /// Lists all series, or those that match a filter, page by page.
-    async fn listed(
-        &self,
-        filter: Option<&LabelFilter>,
-        most: usize,
-        mut add: impl FnMut(Vec<SeriesEntry>),
-    ) -> Result<(), PromError> {
-        let (mut examined, mut cursor): (usize, Option<String>) = (0, None);
-        loop {
-            let page = match filter {
-                Some(filter) => self.index.page_by_label(filter, "", cursor.as_deref(), PAGE).await?,
-                None => self.index.page("", cursor.as_deref(), PAGE).await?,
+    /// Counts examined series. Returns `false` if the request may examine no more.
+    async fn examine(&self, search: &mut Search, count: usize) -> Result<bool, PromError> {
+        search.examined += count;
+        if search.examined > NARROW && search.wide.is_none() {
+            search.wide = Some(self.wide.acquire(PATIENCE).await.ok_or(NoThread)?);
+        }
+        Ok(search.examined <= EXAMINED)
+    }
+
+    /// The condition that the fewest series meet, among those that a series without the label does not meet. A valid selector
+    /// has at least one. A condition that names no values is looked at only if the others do not select few series.
+    async fn candidate<'a>(&self, matchers: &'a [Matcher]) -> Result<Option<Candidate<'a>>, PromError> {
+        let mut best: Option<Candidate<'_>> = None;
+        let (named, open): (Vec<_>, Vec<_>) =
+            matchers.iter().filter(|matcher| !matcher.is_match("")).partition(|matcher| values(matcher).is_some());
+        for matcher in named.into_iter().chain(open) {
+            let (label, is_name) = (matcher.name.as_str(), matcher.name == NAME_LABEL);
+            let (values, keys) = match values(matcher) {
+                Some(values) => {
+                    let keys = values.iter().filter(|_| is_name).filter_map(|name| SeriesKey::new(name).ok()).collect();
+                    (values, keys)
+                }
+                None if best.as_ref().is_some_and(|best| best.count <= NARROW as u64) => break,
+                None => {
+                    let is_match = |value: &str| matcher.is_match(value);
+                    let values = self.index.label_values(label, EXAMINED + 1, is_match).await?;
+                    let keys =
+                        if is_name { self.index.matching_keys(is_match, EXAMINED + 1).await? } else { Vec::new() };
+                    (values, keys)
+                }
             };
-            examined += page.items.len();
-            if examined > most {
-                return Err(PromError::execution(format!(
-                    "the query would check more than {most} series: select by the value of a label"
-                )));
-            }
-            add(page.items);
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                return Ok(());
+            let count = self.index.count(label, &values).await?.saturating_add(keys.len() as u64);
+            if best.as_ref().is_none_or(|best| count < best.count) {
+                best = Some(Candidate { label, values, keys, count });
             }
         }
+        Ok(best)
     }
 }
 

@@ -89,8 +89,8 @@ fn extrapolated(range: &SampleRange<'_>) -> Option<f64> {
     Some(rise * ((covered + before + after) / covered))
 }
 
-/// The quantile of values, interpolated linearly; sorts the values. Infinite for ranks outside of 0 to 1, NaN without
-/// values.
+/// The quantile of values, interpolated linearly; changes their order. Infinite for ranks outside of 0 to 1, NaN without
+/// values. Its work is proportional to the number of values, as the limits of a query assume.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -107,12 +107,12 @@ pub(super) fn quantile(rank: f64, values: &mut [f64]) -> f64 {
     if rank > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(f64::total_cmp);
-    let place = rank * (values.len() - 1) as f64;
-    let below = place.floor() as usize;
-    let at = |at: usize| values.get(at.min(values.len() - 1)).copied().unwrap_or(f64::NAN);
+    let last = values.len() - 1;
+    let place = rank * last as f64;
     let weight = place - place.floor();
-    at(below) * (1.0 - weight) + at(below + 1) * weight
+    let (_, below, greater) = values.select_nth_unstable_by((place.floor() as usize).min(last), f64::total_cmp);
+    let above = greater.iter().copied().min_by(f64::total_cmp).unwrap_or(*below);
+    *below * (1.0 - weight) + above * weight
 }
 
 #[cfg(test)]

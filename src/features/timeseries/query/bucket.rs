@@ -39,16 +39,17 @@ impl BucketLength {
         /// 29 December 1969, a Monday.
         const MONDAY: UnixMillis = -3 * DAY;
         let elapsed = |width, usual| Grid::Elapsed { width, anchor: anchor.unwrap_or(usual) };
+        if matches!(self, Self::Elapsed(width) if zone.is_some() && anchor.is_none() && DAY % width != 0) {
+            let rule = "must divide 24 hours if it is elapsed time and `tz` is given";
+            return Err(Violation::new("bucket", rule));
+        }
+        // All days have the same length in UTC.
+        let zone = zone.filter(|zone| zone.0 != TimeZone::UTC);
         Ok(match (self, zone) {
             (Self::Elapsed(width), Some(Zone(zone))) if anchor.is_none() => {
-                if DAY % width != 0 {
-                    let rule = "must divide 24 hours if it is elapsed time and `tz` is given";
-                    return Err(Violation::new("bucket", rule));
-                }
                 Grid::within_day(Calendar::new(zone.clone(), Stride::Days(1), None), width)
             }
             (Self::Elapsed(width), _) => elapsed(width, 0),
-            // All days have the same length in UTC.
             (Self::Calendar(Stride::Days(days)), None) => elapsed(DAY * i64::from(days), 0),
             (Self::Calendar(Stride::Weeks(weeks)), None) => elapsed(7 * DAY * i64::from(weeks), MONDAY),
             (Self::Calendar(stride), zone) => {

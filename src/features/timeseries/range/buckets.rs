@@ -125,13 +125,11 @@ impl BucketPage<'_, '_> {
         let newest = self.scan.newest_before(end).await?;
         // An empty bucket can lie between a sample before the window and one in it.
         let newest = newest.filter(|sample| self.bridges() || sample.timestamp >= self.window.from);
-        match &self.rollup {
-            Some(rollup) if newest.is_none() => {
-                let outlived = rollup.newest_outlived(end).await?;
-                Ok(outlived.filter(|bucket| bucket.timestamp >= self.window.from))
-            }
-            _ => Ok(newest),
-        }
+        let Some(rollup) = &self.rollup else { return Ok(newest) };
+        let newest = newest.filter(|sample| rollup.has(*sample));
+        // Between samples that a client has sent again there can be buckets without samples.
+        let after = newest.map_or(self.window.from, |sample| self.window.from.max(sample.timestamp + 1));
+        Ok(rollup.newest_outlived(after, end).await?.or(newest))
     }
 
     fn bridges(&self) -> bool {

@@ -4,6 +4,8 @@
 //! values, unless another replica has stored some since. Changes that arrive while it reads come later in the list, so their
 //! buckets are computed once more. Several replicas can fill one series: one of them is first, and the others read again.
 
+use std::ops::Range;
+
 use tokio_util::sync::CancellationToken;
 
 use super::super::aggregate::{End, Fold, Grid, Pass, Register, Slots, fold};
@@ -23,10 +25,11 @@ use crate::redis::Effect;
 
 const NAME: &str = "timeseries.rollups";
 
-/// The most blocks of a rollup that one step replaces, or trims.
+/// The most blocks that one step replaces over all rollups of a series, and the most that it trims of each.
 const BLOCKS: i64 = 2_048;
 
-/// How many samples one step reads, which takes about 20 ms; more if they do not complete a bucket.
+/// How many samples one step reads, which takes about 20 ms; more if they do not complete a bucket. Every rollup has buckets of
+/// them in memory, so that a step reads fewer for several rollups.
 const STEP_SAMPLES: usize = 1 << 18;
 
 #[derive(Clone, Debug)]
@@ -113,7 +116,8 @@ impl RollupFiller {
         };
         let begin = begin.clamp(visible.from, visible.to);
         let shortest = state.rules.iter().map(|rule| Blocks::of(rule).span).min().unwrap_or(1);
-        let last = visible.to.min(begin.saturating_add(shortest.saturating_mul(BLOCKS)));
+        let blocks = (BLOCKS / i64::try_from(state.rules.len()).unwrap_or(BLOCKS).max(1)).max(1);
+        let last = visible.to.min(begin.saturating_add(shortest.saturating_mul(blocks)));
         let mut jobs: Vec<Job> = state
             .rules
             .iter()
@@ -148,7 +152,7 @@ impl RollupFiller {
                 job.feed(&samples);
             }
             read += samples.len();
-            if let (true, Some(_), Some(reached)) = (read >= STEP_SAMPLES, left, samples.last()) {
+            if let (true, Some(_), Some(reached)) = (read >= STEP_SAMPLES / jobs.len().max(1), left, samples.last()) {
                 let complete = jobs.iter_mut().map(|job| job.grid.bucket(reached.timestamp).start).min();
                 if let Some(time) = complete.filter(|time| *time > begin) {
                     for job in jobs {
@@ -195,6 +199,11 @@ struct Job {
     /// The range of the buckets to compute; `until` is excluded.
     from: UnixMillis,
     until: UnixMillis,
+    /// Stored buckets that begin in this range stay, since samples of them were trimmed. It is empty without such buckets.
+    lost: Range<UnixMillis>,
+    /// The part of a bucket from which samples may have been trimmed. Unless one is there again, the rest of the bucket does not
+    /// become a bucket.
+    cut: Option<Range<UnixMillis>>,
     fold: Fold,
     slots: Slots,
 }
@@ -207,6 +216,9 @@ impl Job {
         // A bucket without all its samples is not computed again.
         let from = if first.start < floor { first.end } else { first.start };
         let until = grid.bucket(changed.to).end.max(from);
+        let lost = state.lost(rule).map_or(0..0, |lost| grid.bucket(lost.start).start..lost.end);
+        let untrimmed = state.untrimmed_from.filter(|untrimmed| *untrimmed > 0 && rule.keeps_its_own());
+        let cut = untrimmed.map(|untrimmed| grid.bucket(untrimmed).start..untrimmed).filter(|cut| !cut.is_empty());
         let window = Window { from, to: until - 1 };
         let pass = Pass { grid: grid.clone(), window, segment: window, bridges: false };
         Self {
@@ -215,6 +227,8 @@ impl Job {
             floor: state.floor_of(rule),
             from,
             until,
+            lost,
+            cut,
             fold: fold(rule.aggregation, Register::default(), pass, None),
             slots: Slots::new(End::Oldest, usize::MAX),
             grid,
@@ -223,6 +237,7 @@ impl Job {
 
     fn feed(&mut self, samples: &[Sample]) {
         let at = |time| samples.partition_point(|sample| sample.timestamp < time);
+        self.cut.take_if(|cut| at(cut.start) < at(cut.end));
         let own = samples.get(at(self.from)..at(self.until)).unwrap_or_default();
         self.fold.feed(own, &mut self.slots);
     }
@@ -234,27 +249,32 @@ impl Job {
         keys: &SeriesKeys,
         fields: &mut Vec<(String, Vec<u8>)>,
     ) -> Result<(), TimeseriesError> {
-        let Self { blocks, oldest, floor, from, until, slots, .. } = self;
+        let Self { blocks, oldest, floor, from, until, lost, cut, slots, .. } = self;
         let new: Vec<Sample> = slots
             .list
             .iter()
             .map(|slot| Sample { timestamp: slot.bucket.start, value: slot.number.float() })
             .filter(|bucket| bucket.timestamp < until)
+            .filter(|bucket| cut.as_ref().is_none_or(|cut| cut.start != bucket.timestamp))
             .collect();
         let first = new.first().map(|bucket| blocks.start(bucket.timestamp));
         if let Some(begin) = first.into_iter().chain(oldest).min() {
             for start in blocks.starts(begin.max(from), until) {
                 let end = start.saturating_add(blocks.span);
                 let mut buckets = Vec::new();
-                if start < from || end > until {
+                if start < from || end > until || (start < lost.end && lost.start < end) {
                     let bytes = filler.block(keys, &blocks.field(start)).await?;
                     if !bytes.is_empty() {
                         chunk::read(&bytes, Window { from: start, to: end - 1 }, &mut buckets)?;
                     }
-                    buckets.retain(|bucket| !(from..until).contains(&bucket.timestamp));
+                    buckets.retain(|Sample { timestamp, .. }| {
+                        lost.contains(timestamp) || !(from..until).contains(timestamp)
+                    });
                 }
                 buckets.extend(new.iter().filter(|bucket| (start..end).contains(&bucket.timestamp)));
+                // The sort is stable: a stored bucket that stays is before the new one.
                 buckets.sort_by_key(|bucket| bucket.timestamp);
+                buckets.dedup_by_key(|bucket| bucket.timestamp);
                 fields.push((blocks.field(start), blocks::encode(&buckets)?));
             }
         }

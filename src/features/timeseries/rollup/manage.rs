@@ -54,7 +54,8 @@ impl Rollups {
             specs.push(added.clone());
             if self.replace(&key, &state, &specs, None, token).await? {
                 self.backend.note_stale(&key);
-                return Ok((true, entry(&added, &self.state(&key).await?)));
+                let state = self.state(&key).await.map_err(TimeseriesError::applied)?;
+                return Ok((true, entry(&added, &state)));
             }
         }
     }

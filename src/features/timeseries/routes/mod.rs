@@ -263,7 +263,8 @@ pub(super) struct LoadQuery {
 ///
 /// NDJSON, CSV and line protocol are streamed: the body can have any length and can be compressed with gzip. An invalid
 /// line or item is refused; the load continues with the next one. CSV starts with a header line that names the columns
-/// `series`, `value` and optionally `timestamp`. If all samples are refused, the response is 422 `samples-refused`.
+/// `series`, `value` and optionally `timestamp`. If all samples are refused, the response is 422 `samples-refused`, and
+/// without samples it is 422 `invalid-body`.
 ///
 /// Sending the same stream again stores its samples once, under every duplicate policy except `sum`. If a load fails,
 /// the problem's detail says how many samples at least were stored.
@@ -271,7 +272,7 @@ pub(super) struct LoadQuery {
     params(LoadQuery),
     request_body(content(
         (NewSeriesSamples = "application/json"), (NdjsonSamples = "application/x-ndjson"), (CsvSamples = "text/csv"), (LineProtocol = "text/plain"))),
-    responses((status = 200, description = "The result, with the first refused samples; at least one was accepted, or there were none", body = StreamAnswer,
+    responses((status = 200, description = "The result, with the first refused samples; at least one was accepted", body = StreamAnswer,
         headers(("Samples-Refused" = u64, description = "How many samples were refused; absent if all were accepted")))))]
 pub(super) async fn post_many_samples(
     State(bulk): State<BulkState>,
@@ -296,7 +297,7 @@ pub(super) async fn post_many_samples(
         ));
     }
     let _slot = bulk.acquire_slot(&caller, &mut body).await?;
-    let ingest = bulk.timeseries.ingest(token);
+    let ingest = bulk.timeseries.ingest(token).of(caller);
     if let Some(format) = format {
         written(ingest.stream(body, format, bulk.idle).await?, |line| format!("/{line}"))
     } else {

@@ -94,12 +94,15 @@ impl Written for WriteAnswer {
 /// Responds to a write. `pointer` names the sample at a position of the request.
 ///
 /// # Errors
-/// `samples-refused` (422) if there were samples and all of them were refused.
+/// `samples-refused` (422) if there were samples and all of them were refused; `invalid-body` (422) if there were none.
 pub(in crate::features::timeseries) fn written(
     answer: impl Written,
     pointer: impl Fn(u64) -> String,
 ) -> Result<Response, Problem> {
     let refused = answer.refused_total();
+    if refused == 0 && answer.accepted() == 0 {
+        return Err(Problem::body_field("", "must have at least 1 sample, got 0"));
+    }
     if refused == 0 {
         return Ok(Json(answer).into_response());
     }

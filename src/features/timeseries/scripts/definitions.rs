@@ -28,7 +28,7 @@ pub fn create(
 }
 
 /// Changes parts of the definition of a series. Returns whether the series exists.
-pub fn alter(keys: &SeriesKeys, change: &Alteration, fence: Option<&Fence>) -> ScriptCall<i64, bool> {
+pub fn alter(keys: &SeriesKeys, change: &Alteration, now: &str, fence: Option<&Fence>) -> ScriptCall<i64, bool> {
     let Alteration { retention_ms, duplicate_policy, labels } = change;
     ALTER
         .guarded_write(fence, &keys.all())
@@ -37,6 +37,7 @@ pub fn alter(keys: &SeriesKeys, change: &Alteration, fence: Option<&Fence>) -> S
         .arg(labels.as_ref().map(labels_json).unwrap_or_default())
         .arg(MIN_LIFE_MS)
         .arg(keys.layout.name())
+        .arg(now)
         .returns(flag)
 }
 

@@ -47,6 +47,7 @@ fn decode_state(raw: Vec<Value>) -> Result<Option<RollupState>, BadReply> {
         Int(retention_ms),
         Int(newest),
         Int(untrimmed),
+        Int(lost_from),
     ] = raw.as_slice()
     else {
         return match raw.as_slice() {
@@ -63,6 +64,7 @@ fn decode_state(raw: Vec<Value>) -> Result<Option<RollupState>, BadReply> {
         trimmed_until: *trimmed,
         retention_ms: retention_ms.unsigned_abs(),
         newest: Some(*newest).filter(|newest| *newest >= 0),
+        lost_from: *lost_from,
         untrimmed_from: Some(*untrimmed).filter(|untrimmed| *untrimmed >= 0),
         ..RollupState::parse(list.into_owned(), &unrolled).map_err(BadReply::new)?
     }))

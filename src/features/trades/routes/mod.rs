@@ -4,6 +4,7 @@ pub(super) mod udf;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,13 +16,14 @@ use super::model::{
 use super::record::Report;
 use super::service::TradeService;
 use crate::clock::MAX_TIMESTAMP;
+use crate::http::auth::Principal;
 use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query, RawBody, media_type, parse_json, require_json};
 use crate::http::fencing::GrantToken;
 use crate::http::json_lines::read_all;
 use crate::http::negotiation::NDJSON;
 use crate::http::problem::Problem;
-use crate::http::reply::{Created, Page};
+use crate::http::reply::{Created, NoContent, Page};
 use crate::tape::{Symbol, is_entry_id};
 
 /// Report trades of a symbol.
@@ -130,4 +132,20 @@ pub(super) async fn get_statistics(
     NoQuery: NoQuery,
 ) -> Result<Json<Statistics>, Problem> {
     Ok(Json(trades.statistics(&symbol).await?))
+}
+
+/// Forget the fencing tokens that the trades of a symbol have seen.
+///
+/// The next report with a `Fencing-Token` is accepted, even if a former holder of the lock sends it: make sure that there is
+/// none. The audit log records the call.
+#[utoipa::path(delete, path = "/fences/trades/{symbol}", tag = "market", operation_id = "reset_trades_fence",
+    params(SymbolPath), responses((status = 204, description = "The trades of the symbol remember no token")))]
+pub(super) async fn reset_tape_fence(
+    State(trades): State<Arc<TradeService>>,
+    Path(path): Path<SymbolPath>,
+    Extension(caller): Extension<Arc<Principal>>,
+    NoQuery: NoQuery,
+) -> Result<NoContent, Problem> {
+    trades.reset_fence(&path.symbol, &caller.id).await?;
+    Ok(NoContent)
 }

@@ -67,7 +67,7 @@ fn respond(path: &str, caching: HeaderValue, request: &HeaderMap) -> Result<Resp
         let described = [(header::CONTENT_TYPE, content_type), (header::VARY, "accept-encoding")];
         (described, [(header::CONTENT_ENCODING, "br")], asset.brotli).into_response()
     } else {
-        Gzipped::embedded(asset.gzip).response(content_type, request)?
+        Gzipped::embedded(asset.gzip).response(content_type, request)
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);

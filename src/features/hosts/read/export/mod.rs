@@ -12,7 +12,13 @@ use utoipa::ToSchema;
 use crate::features::hosts::fields::{Field, Kind};
 use crate::features::hosts::model::HostId;
 use crate::features::hosts::sample::Sample;
+use crate::features::hosts::tenancy::{Organisation, Owners};
 use crate::http::extract::Json;
+
+/// The owner of a host, if it is to be exported and has a name.
+fn owner_of<'a>(owners: Option<&'a Owners>, host: &HostId) -> Option<&'a str> {
+    owners?.get(host).map(Organisation::as_str).filter(|name| !name.is_empty())
+}
 
 /// The format of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -45,18 +51,20 @@ impl Format {
         parameter.or_else(accepted).unwrap_or(Self::Json)
     }
 
-    /// Writes samples in this format; `json` is the response for the JSON format.
+    /// Writes samples in this format, with the organisations of their hosts if `owners` has them; `json` is the response for
+    /// the JSON format.
     pub(in super::super) fn answer<'a>(
         self,
         samples: impl Iterator<Item = (&'a HostId, &'a Sample)>,
+        owners: Option<&Owners>,
         next_cursor: Option<&str>,
         json: &impl Serialize,
     ) -> Response {
         let (media_type, text) = match self {
             Self::Json => return Json(json).into_response(),
-            Self::Csv => ("text/csv; charset=utf-8", csv::text(samples)),
-            Self::Prometheus => ("text/plain; version=0.0.4; charset=utf-8", prometheus::text(samples)),
-            Self::Influx => ("text/plain; charset=utf-8", influx::text(samples)),
+            Self::Csv => ("text/csv; charset=utf-8", csv::text(samples, owners)),
+            Self::Prometheus => ("text/plain; version=0.0.4; charset=utf-8", prometheus::text(samples, owners)),
+            Self::Influx => ("text/plain; charset=utf-8", influx::text(samples, owners)),
         };
         let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))], text).into_response();
         if let Some(cursor) = next_cursor.and_then(|cursor| HeaderValue::from_str(cursor).ok()) {
@@ -93,9 +101,30 @@ mod tests {
         [(host("a"), one), (host("b"), Sample { seq: 3, ..one })]
     }
 
-    fn write(text: fn(std::vec::IntoIter<(&'static HostId, &'static Sample)>) -> String) -> String {
+    type Text = fn(std::vec::IntoIter<(&'static HostId, &'static Sample)>, Option<&Owners>) -> String;
+
+    fn write_with(text: Text, owners: Option<&Owners>) -> String {
         let samples: &'static [(HostId, Sample); 2] = Box::leak(Box::new(samples()));
-        text(samples.iter().map(|(host, sample)| (host, sample)).collect::<Vec<_>>().into_iter())
+        text(samples.iter().map(|(host, sample)| (host, sample)).collect::<Vec<_>>().into_iter(), owners)
+    }
+
+    fn write(text: Text) -> String {
+        write_with(text, None)
+    }
+
+    #[test]
+    fn organisations_are_escaped() {
+        let owners = Owners::from([(samples()[1].0.clone(), Organisation::new("x, \"y\"=\\z"))]);
+        let csv = write_with(csv::text, Some(&owners));
+        let lines: Vec<&str> = csv.lines().collect();
+        assert!(lines[0].ends_with(",network.packetsOut,organisation"), "{csv}");
+        assert!(lines[1].ends_with(",10,5,") && lines[2].ends_with(r#",10,5,"x, ""y""=\z""#), "{csv}");
+        let influx = write_with(influx::text, Some(&owners));
+        assert!(influx.contains("host=a cpu"), "{influx}");
+        assert!(influx.contains(r#"host=b,organisation=x\,\ "y"\=\z,seq=3 cpu"#), "{influx}");
+        let exposition = write_with(prometheus::text, Some(&owners));
+        assert!(exposition.contains("{host=\"a\"} "), "{exposition}");
+        assert!(exposition.contains(r#"{host="b",organisation="x, \"y\"=\\z"} "#), "{exposition}");
     }
 
     #[test]

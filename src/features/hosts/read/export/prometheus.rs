@@ -2,7 +2,7 @@
 //!
 //! Lines have no timestamps, because Prometheus rejects old ones; the time of the newest sample is a metric of its own.
 
-use super::number;
+use super::{Owners, number, owner_of};
 use crate::features::hosts::fields::FIELDS;
 use crate::features::hosts::model::HostId;
 use crate::features::hosts::sample::Sample;
@@ -28,26 +28,37 @@ const METRICS: &[(&str, &str, &str)] = &[
     ("host_network_transmit_packets_total", "counter", "Packets sent."),
 ];
 
-pub(super) fn text<'a>(samples: impl Iterator<Item = (&'a HostId, &'a Sample)>) -> String {
-    let samples: Vec<(&HostId, &Sample)> = samples.collect();
+pub(super) fn text<'a>(samples: impl Iterator<Item = (&'a HostId, &'a Sample)>, owners: Option<&Owners>) -> String {
+    let samples: Vec<(String, &Sample)> = samples.map(|(host, sample)| (labels(host, owners), sample)).collect();
     let mut out = String::new();
     for (field, (name, kind, help)) in FIELDS.iter().zip(METRICS) {
         begin(&mut out, name, kind, help);
-        for (host, sample) in &samples {
-            out.extend([name, "{host=\"", host.as_str(), "\"} "]);
+        for (labels, sample) in &samples {
+            out.extend([name, labels.as_str(), " "]);
             number(&mut out, field, sample);
             out.push('\n');
         }
     }
     let name = "host_last_sample_timestamp_seconds";
     begin(&mut out, name, "gauge", "When the newest sample was measured.");
-    for (host, sample) in &samples {
-        out.extend([name, "{host=\"", host.as_str(), "\"} "]);
+    for (labels, sample) in &samples {
+        out.extend([name, labels.as_str(), " "]);
         #[expect(clippy::cast_precision_loss, reason = "timestamps are below 2^53")]
         out.push_str(zmij::Buffer::new().format(sample.timestamp as f64 / 1_000.0));
         out.push('\n');
     }
     out
+}
+
+fn labels(host: &HostId, owners: Option<&Owners>) -> String {
+    let name = host.name();
+    match owner_of(owners, host) {
+        None => format!("{{host=\"{name}\"}}"),
+        Some(owner) => {
+            let owner = owner.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+            format!("{{host=\"{name}\",organisation=\"{owner}\"}}")
+        }
+    }
 }
 
 fn begin(out: &mut String, name: &str, kind: &str, help: &str) {

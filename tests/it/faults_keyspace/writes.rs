@@ -1,16 +1,15 @@
-//! A write that Redis refuses, wholly or in part, claims `not_applied` only if nothing in Redis has changed.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Writes of every route, and the data on which they work.
 
 use axum::http::Method;
 use serde_json::{Value, json};
 
+use crate::pubsub::socket::price;
 use crate::support::{Reply, TestApp};
 
-/// A write of one route, on the data of [`seed`].
-struct Write {
-    method: Method,
-    path: String,
+/// A write of one route.
+pub struct Write {
+    pub method: Method,
+    pub path: String,
     headers: Vec<(&'static str, String)>,
     body: String,
 }
@@ -45,16 +44,21 @@ impl Write {
         self
     }
 
-    async fn send(&self, app: &TestApp) -> Reply {
+    fn body(self, body: &str) -> Self {
+        Self { body: body.to_owned(), ..self }
+    }
+
+    pub async fn send(&self, app: &TestApp) -> Reply {
         let headers: Vec<(&str, &str)> = self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         app.send(self.method.clone(), &self.path, &headers, self.body.clone()).await
     }
 }
 
+/// A minute before the clock of the tests.
 const AT: i64 = crate::support::START - 60_000;
 
 /// Data of every capability.
-fn seeds() -> Vec<Write> {
+pub fn seeds() -> Vec<Write> {
     let samples = json!({ "samples": [{ "timestamp": AT, "value": 1.5 }] });
     vec![
         Write::put("/cache/a?tags=t&ttl_ms=60000", json!({ "a": 1 })),
@@ -71,11 +75,79 @@ fn seeds() -> Vec<Write> {
         Write::put("/forms/f", json!({ "meter": "MTR-001" })),
         Write::put("/timeseries/energy:consumption:M", json!({ "labels": { "zone": "1" } })),
         Write::post("/timeseries/energy:consumption:M/samples", samples),
+        Write::put("/timeseries/own", json!({ "labels": { "zone": "1" } })),
+        Write::post("/timeseries/own/rollups", json!({ "agg": "max", "bucket": "1h" })),
+        Write::put("/orderbooks/GRID/settings", book("orders")),
+        Write::put("/orderbooks/LEVELS/settings", book("levels")),
+        Write::post("/orderbooks/GRID/orders", order("b1", "buy", "4.35")),
+        Write::post("/orderbooks/GRID/orders", order("b2", "buy", "4.35")),
+        Write::post("/orderbooks/GRID/orders", order("s1", "sell", "4.35")),
+        Write::post("/streams/orders/events", events(6)),
+        Write::put("/streams/orders/groups/g", json!({})),
+        Write::put("/streams/orders/groups/unused", json!({})),
+        Write::post("/pubsub/user:u", message()),
+        Write::post("/pubsub/market:events", price(0)),
+        Write::post("/market/epoch/advance", json!({ "length_ms": 900_000 })),
+        Write::post("/trades", trade("t0")),
+        Write::post("/hosts/h1/metrics", host()),
+        Write::post("/hosts/flush", json!({})),
+        Write::put("/warming/tasks/mine", task()),
+        Write::post("/warming/tasks/mine/pause", json!({})),
     ]
 }
 
+fn book(kind: &str) -> Value {
+    json!({ "mode": "store", "kind": kind, "price_decimals": 2, "quantity_decimals": 3 })
+}
+
+fn order(id: &str, side: &str, price: &str) -> Value {
+    json!({ "order_id": id, "owner": format!("of-{side}"), "side": side, "price": price, "quantity": "10" })
+}
+
+fn events(count: u32) -> Value {
+    let events: Vec<Value> = (0..count).map(|n| json!({ "type": "Counted", "data": { "n": n } })).collect();
+    json!({ "events": events })
+}
+
+fn message() -> Value {
+    json!({ "message_type": "TokenMinted", "data": { "amount": "1", "timestamp": 1 } })
+}
+
+fn trade(id: &str) -> Value {
+    json!({ "symbol": "T", "trades": [{ "trade_id": id, "timestamp": AT, "price": "1.5", "quantity": "2" }] })
+}
+
+fn host() -> Value {
+    json!({
+        "cpu": { "usage": 12.5, "cores": 4, "loadAvg": [1, 1, 1] },
+        "memory": { "total": 100, "used": 50, "free": 50, "usagePercent": 50 },
+        "disk": { "total": 100, "used": 50, "free": 50, "usagePercent": 50 },
+        "network": { "bytesIn": 1, "bytesOut": 1, "packetsIn": 1, "packetsOut": 1 },
+    })
+}
+
+/// A task that does not run by itself.
+fn task() -> Value {
+    json!({ "key": "market:limits:{zone}", "values": { "market:limits:north": 1 }, "ttl_ms": 60_000,
+            "strategy": { "kind": "on_demand", "factor": 1.5, "trigger": 5 } })
+}
+
+/// What only the replies to [`seeds`] and to requests after them say.
+pub struct Planted {
+    pub lock: String,
+    pub reservation: String,
+    pub receipts: Vec<String>,
+}
+
 /// One write of each route, and several where its parts may fail one by one.
-fn writes(lock: &str, reservation: &str) -> Vec<Write> {
+pub fn writes(planted: &Planted) -> Vec<Write> {
+    let mut writes = first_writes(&planted.lock, &planted.reservation);
+    writes.extend(further_writes(planted));
+    writes
+}
+
+/// The writes of locks, limits, the cache, documents and series.
+fn first_writes(lock: &str, reservation: &str) -> Vec<Write> {
     let set = json!([{ "key": "a", "ttl_ms": 60_000, "value": 1 }, { "key": "c", "ttl_ms": 60_000, "value": 2 }]);
     let samples = json!({ "samples": [{ "timestamp": AT + 1, "value": 1.5 }] });
     let series = |key: &str| json!({ "series": key, "timestamp": AT + 1, "value": 1.5 });
@@ -169,96 +241,71 @@ fn writes(lock: &str, reservation: &str) -> Vec<Write> {
     writes
 }
 
-/// Empties Redis and fills it again; returns a lock's token and a reservation's id.
-async fn seed(app: &TestApp) -> (String, String) {
-    let delete = "for _, key in ipairs(redis.call('KEYS', '*')) do \
-                  if not key:find(':{backend}', 1, true) then redis.call('DEL', key) end end";
-    let _: Option<i64> = app.redis().command(&["EVAL", delete, "0"]);
-    for write in seeds() {
-        let reply = write.send(app).await;
-        assert!(reply.status.is_success(), "{} {}: {}", write.method, write.path, reply.text());
-    }
-    let text = |reply: Reply, field: &str| {
-        reply.json()[field].as_str().unwrap_or_else(|| panic!("no {field}: {}", reply.text())).to_owned()
+/// The writes of the other capabilities.
+fn further_writes(planted: &Planted) -> Vec<Write> {
+    let line = format!("power,meter=M import=0.4,export=0 {}000000\n", AT + 1);
+    let receipts =
+        |range: std::ops::Range<usize>| json!({ "receipts": planted.receipts.get(range).expect("receipts") });
+    let fill =
+        json!({ "trade_id": "f", "buy_order_id": "b1", "sell_order_id": "s1", "price": "4.35", "quantity": "1" });
+    let batch = json!({ "cancel": ["b1"], "amend": [{ "order_id": "b2", "quantity": "3" }],
+        "place": [order("n2", "buy", "4.30")] });
+    let levels = json!({ "bids": [{ "price": "4.35", "quantity": "10" }], "asks": [] });
+    // More orders than one part has.
+    let orders: String = (0..250).map(|n| order(&format!("q{n}"), "buy", "4.30").to_string() + "\n").collect();
+    let in_channel = |channel: &str, mut message: Value| {
+        message["channel"] = channel.into();
+        message
     };
-    let lock = app.post("/locks/r", json!({ "ttl_ms": 30_000 })).await.expect(201);
-    let body = json!({ "limiter": "trading", "key": "k", "cost": 5 });
-    let reserved = app.post("/ratelimit/reserve", body).await.expect(200);
-    (text(lock, "token"), text(reserved, "reservation"))
-}
-
-/// The value of every key as Redis serialises it, but for the lists of limiters' keys and locks, which background tasks
-/// maintain.
-pub fn digest(app: &TestApp) -> BTreeMap<String, Vec<u8>> {
-    let dump = "local reply = {} for _, key in ipairs(redis.call('KEYS', '*')) do \
-                reply[#reply + 1] = key reply[#reply + 1] = redis.call('DUMP', key) end return reply";
-    let flat: Vec<Vec<u8>> = app.redis().command(&["EVAL", dump, "0"]);
-    let pairs = flat.chunks(2).map(|pair| (String::from_utf8_lossy(&pair[0]).into_owned(), pair[1].clone()));
-    pairs.filter(|(key, _)| !key.starts_with("rate_limit:list:") && key != "locks:index").collect()
-}
-
-/// Sends each write while Redis is in this condition. Returns how many were refused, and those of them that claim that
-/// nothing was changed although something was.
-async fn false_claims(app: &TestApp, begin: &[&str], end: &[&str]) -> (usize, Vec<String>) {
-    let (mut refused, mut claims) = (0, Vec::new());
-    let (mut lock, mut reservation) = seed(app).await;
-    let mut before = digest(app);
-    for nth in 0..writes(&lock, &reservation).len() {
-        let write = writes(&lock, &reservation).swap_remove(nth);
-        let _: String = app.redis().command(begin);
-        let reply = write.send(app).await;
-        let _: String = app.redis().command(end);
-        let after = digest(app);
-        let is_refused = !reply.status.is_success();
-        refused += usize::from(is_refused);
-        if before == after {
-            continue;
-        }
-        if is_refused && reply.json()["outcome"] == "not_applied" {
-            let differs = |key: &&String| before.get(*key) != after.get(*key);
-            let changed: BTreeSet<&String> = before.keys().chain(after.keys()).filter(differs).collect();
-            claims.push(format!("{begin:?}: {} {} changed {changed:?}: {}", write.method, write.path, reply.text()));
-        }
-        (lock, reservation) = seed(app).await;
-        before = digest(app);
-    }
-    (refused, claims)
-}
-
-async fn app() -> TestApp {
-    let rules = "ratelimit.envoy = [{ domain = \"gateway\", entries = [{ key = \"user\" }], limiter = \"orders\" }]";
-    // The tests change the permissions of the default user.
-    TestApp::builder().redis_options(&["--save", ""]).config(rules).spawn().await
-}
-
-#[tokio::test]
-async fn a_write_refused_as_a_whole_changes_nothing() {
-    let app = app().await;
-    let mut all = Vec::new();
-    for (begin, end) in [
-        // OOM, NOREPLICAS (which is checked as MISCONF is), READONLY.
-        (["CONFIG", "SET", "maxmemory", "1"].as_slice(), ["CONFIG", "SET", "maxmemory", "0"].as_slice()),
-        (&["CONFIG", "SET", "min-replicas-to-write", "1"], &["CONFIG", "SET", "min-replicas-to-write", "0"]),
-        (&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
-    ] {
-        let (refused, claims) = false_claims(&app, begin, end).await;
-        assert!(refused > 30, "{begin:?} refused {refused} writes only");
-        all.extend(claims);
-    }
-    assert!(all.is_empty(), "{}", all.join("\n"));
-}
-
-#[tokio::test]
-async fn a_write_that_redis_permits_in_part_claims_only_what_is_true() {
-    let app = app().await;
-    let mut all = Vec::new();
-    for command in
-        ["evalsha", "get", "set", "del", "unlink", "hset", "hdel", "hgetall", "zadd", "zrem", "pexpire", "exists"]
-    {
-        let (deny, allow) = (format!("-{command}"), format!("+{command}"));
-        let (_, claims) =
-            false_claims(&app, &["ACL", "SETUSER", "default", &deny], &["ACL", "SETUSER", "default", &allow]).await;
-        all.extend(claims);
-    }
-    assert!(all.is_empty(), "{}", all.join("\n"));
+    let many = json!({ "messages": [in_channel("user:u", message()), in_channel("user:v", message())] });
+    vec![
+        Write::post("/api/v2/write", Value::Null).with("content-type", "text/plain").body(&line),
+        Write::post("/timeseries/own/rollups", json!({ "agg": "sum", "bucket": "1h" })),
+        Write::delete("/timeseries/own/rollups/max:1h"),
+        Write::delete("/timeseries/none").with("fencing-token", "7"),
+        Write::delete("/fences/cache/a"),
+        Write::delete("/fences/cache-tags/t"),
+        Write::delete("/fences/json/d"),
+        Write::delete("/fences/timeseries/own"),
+        Write::put("/orderbooks/NEW/settings", book("orders")),
+        Write::put("/orderbooks/LEVELS/settings", json!({ "mode": "store", "kind": "levels", "price_decimals": 3 })),
+        Write::post("/orderbooks/GRID/orders", order("n1", "buy", "4.30")),
+        Write::patch("/orderbooks/GRID/orders/b1", json!({ "quantity": "5" })).with("content-type", "application/json"),
+        Write::patch("/orderbooks/GRID/orders/b1", json!({ "price": "4.30" })).with("content-type", "application/json"),
+        Write::post("/orderbooks/GRID/orders/batch", batch),
+        Write::post("/orderbooks/GRID/fills", json!({ "fills": [fill] })),
+        Write::put("/orderbooks/GRID", Value::Null).with("content-type", "application/x-ndjson").body(&orders),
+        Write::put("/orderbooks/LEVELS", levels),
+        Write::delete("/orderbooks/GRID/orders/b1"),
+        Write::delete("/orderbooks/GRID/orders?owner=of-buy"),
+        Write::delete("/orders?owner=of-buy"),
+        Write::delete("/orderbooks/GRID"),
+        Write::post("/trades", trade("t1")),
+        Write::post("/market/epoch/advance", json!({ "length_ms": 900_000 })),
+        Write::post("/pubsub/user:u", message()),
+        Write::post("/pubsub/market:events:E", price(1)),
+        Write::post("/pubsub", many),
+        Write::post("/publish", json!({ "channel": "user:u", "data": message() })),
+        Write::delete("/pubsub/user:u/history"),
+        Write::post("/streams/orders/events", events(1)),
+        Write::post("/streams/new/events", events(1)),
+        Write::put("/streams/orders/groups/new", json!({})),
+        Write::put("/streams/orders/groups/g", json!({ "ack_timeout_ms": 10_000 })),
+        Write::post("/streams/orders/groups/g/claim", json!({ "consumer": "w", "count": 2 })),
+        Write::post("/streams/orders/groups/g/extend", receipts(0..1)),
+        Write::post("/streams/orders/groups/g/ack", receipts(0..1)),
+        Write::post("/streams/orders/groups/g/nack", receipts(1..2)),
+        Write::post("/streams/orders/groups/g/replay", json!({ "from_version": 1 })),
+        Write::post("/streams/orders/groups/g/dead-letters/redrive", json!({})),
+        Write::delete("/streams/orders/groups/unused"),
+        Write::delete("/streams/orders"),
+        Write::put("/warming/tasks/mine", task()),
+        Write::post("/warming/tasks/mine/pause", json!({})),
+        Write::post("/warming/tasks/mine/resume", json!({})),
+        Write::post("/warming/tasks/mine/run", json!({})),
+        Write::delete("/warming/tasks/mine"),
+        Write::post("/alerts/RedisDown/ack", json!({ "until": AT + 3_600_000 })),
+        Write::post("/hosts/h2/metrics", host()),
+        Write::delete("/hosts/h1/metrics"),
+    ]
 }
