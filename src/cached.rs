@@ -42,6 +42,9 @@ pub struct Seen {
     pub expected: String,
     /// The lease to fill an absent value.
     pub lease: Option<String>,
+    /// The tags under which the value, or the mark of an absent one, was valid. What replaces it keeps them, so that an
+    /// invalidation during the fetch counts.
+    pub tags: Vec<OpenedTag>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +135,7 @@ pub trait CachedValues: Send + Sync {
     /// Reads the generations of tags, for values that live for `ttl_ms`. A later invalidation counts for them.
     async fn open_tags(&self, tags: &[String], ttl_ms: u64) -> Result<Vec<OpenedTag>, RedisFault>;
 
-    /// Makes changes; each has its own result.
+    /// Makes changes; each has its own result. What is stored has `tags` and those that were seen.
     async fn change(
         &self,
         changes: Vec<Change>,

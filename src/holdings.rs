@@ -158,6 +158,7 @@ const COMPANIONS: &[&str] = &[
     "streams:info:",
     "streams:log:",
     "streams:meta:",
+    "streams:owners:",
     "timeseries:labels:",
     "timeseries:postings:",
     "ts:chunks:",

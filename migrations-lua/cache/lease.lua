@@ -3,8 +3,8 @@
 -- ARGV[1] random    32 hexadecimal digits
 -- ARGV[2] lease     integer, milliseconds, > 0
 -- Returns {'granted', 0, token}, {'exists', 0, ''} if the value exists by now, or
---   {'held', remaining ms of the lease, bytes of the stale copy, or ''}. The first 14 digits of the token are Redis's time
---   in microseconds, which a later invalidation is compared with.   O(1)
+--   {'held', remaining ms of the lease, bytes of the stale copy, or ''}. The first 14 digits of the token are the time of
+--   this node in microseconds, with which a later invalidation is compared.   O(1)
 assert(#KEYS == 3 and #ARGV == 2, 'lease: 3 keys, 2 arguments')
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return { 'exists', 0, '' }

@@ -6,12 +6,20 @@
 -- ARGV[4] stale     integer, milliseconds that the copy is kept longer than the value; 0: no copy
 -- ARGV[5] expected  empty: any state; 'absent': no value; otherwise the SHA-1 (hex) of the stored bytes
 -- ARGV[6] lease     the token that the lease must have; empty: no lease is required
+-- ARGV[7] age       integer, microseconds since a tag of the value was invalidated, which must have been before the lease was
+--                   granted: nodes of a cluster agree about ages, not about times; empty: not to be compared
 -- Returns {'created' | 'replaced', remaining TTL in ms or -1}, {'changed', 0} or {'lease-lost', 0}.   O(1)
-assert(#KEYS == 3 and #ARGV == 6, 'put: 3 keys, 6 arguments')
+assert(#KEYS == 3 and #ARGV == 7, 'put: 3 keys, 7 arguments')
 local ttl, stale = tonumber(ARGV[2]), tonumber(ARGV[4])
 assert(ttl and stale, 'put: ttl and stale are integers')
 if ARGV[6] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[6] then
   return { 'lease-lost', 0 }
+end
+if ARGV[7] ~= '' then
+  local time = redis.call('TIME')
+  if time[1] * 1000000 + time[2] - tonumber(string.sub(ARGV[6], 1, 14), 16) >= tonumber(ARGV[7]) then
+    return { 'lease-lost', 0 }
+  end
 end
 -- STRLEN fails for other types, so the script never overwrites a hash or list of another program.
 local exists = redis.call('STRLEN', KEYS[1]) > 0 or redis.call('EXISTS', KEYS[1]) == 1

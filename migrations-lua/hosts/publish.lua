@@ -1,10 +1,11 @@
 -- Publish a host's newest sample, unless a newer one is published already.
 -- KEYS[1] current   string, JSON: {metrics: {timestamp, seq, ...}, agent}
--- ARGV[1] timestamp integer, Unix ms      ARGV[2] seq  integer
--- ARGV[3] document  string, JSON          ARGV[4] ttl  integer, ms, > 0
+-- KEYS[2] deleted, ARGV[1] now, ARGV[2] age: see deleted.lua
+-- ARGV[3] timestamp integer, Unix ms      ARGV[4] seq  integer
+-- ARGV[5] document  string, JSON          ARGV[6] ttl  integer, ms, > 0
 -- Returns 1 if it was written, else 0.   O(1)
-assert(#KEYS == 1 and #ARGV == 4, 'publish: 1 key, 4 arguments')
-local timestamp, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
+assert(#KEYS == 2 and #ARGV == 6, 'publish: 2 keys, 6 arguments')
+local timestamp, seq = tonumber(ARGV[3]), tonumber(ARGV[4])
 local known = redis.call('GET', KEYS[1])
 if known then
   -- Any other value is replaced.
@@ -15,5 +16,5 @@ if known then
     if newer then return 0 end
   end
 end
-redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[6])
 return 1

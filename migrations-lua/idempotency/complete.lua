@@ -8,8 +8,9 @@
 -- Returns 1, or 0 if the record no longer belongs to this attempt.   O(1)
 assert(#KEYS == 1 and (#ARGV == 6 or #ARGV == 7), "complete: 1 key, 6 or 7 arguments")
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+-- First what frees memory: the response of a claim must be stored even if Redis has become full.
+redis.call('HDEL', KEYS[1], 'owner')
 redis.call('HSET', KEYS[1], 'request', ARGV[3], 'body', ARGV[4], 'status', ARGV[5], 'headers', ARGV[6])
 if ARGV[7] then redis.call('HSET', KEYS[1], 'answer', ARGV[7]) end
-redis.call('HDEL', KEYS[1], 'owner')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1

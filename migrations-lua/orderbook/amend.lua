@@ -28,6 +28,8 @@ if ticks == order.ticks and quantity == order.quantity and expires == order.expi
 end
 local keeps_place = ticks == order.ticks and less
 local change = ''
+-- A full Redis permits writes behind a deletion, even of a field that does not exist: an owner must be able to reduce an order.
+if keeps_place and less ~= ZERO and expires == order.expires then call('HDEL', ORDERS, '') end
 if ticks ~= order.ticks then
   change = change_level(order.side, ticks, remaining, 1, 1)
 elseif less ~= ZERO then

@@ -3,7 +3,7 @@
 --   last_price, as_of, source
 -- KEYS[2] buy     KEYS[3] sell     sorted sets of <16-digit sequence><order id>, best first: by ticks, buys by 0 - ticks
 -- KEYS[4] buy:levels   KEYS[5] sell:levels   sorted sets of ticks, in the same order
--- KEYS[6] levels  hash: <b|s><ticks> -> <30-digit quantity> <orders>
+-- KEYS[6] levels  hash: <b|s><ticks> -> <30-digit quantity> <orders>; '=' <owner> -> when the owner was found to be full, Unix ms
 -- KEYS[7] orders  hash: id -> record, see `text` below      KEYS[8] expiry  sorted set of ids by expires_at, Unix ms
 -- KEYS[9] deltas  stream of <sequence>-0
 -- KEYS[10 .. 13] done  hashes of four hours: id -> <status> <sequence> <ms> <record>
@@ -39,6 +39,8 @@ local began, due_then, number, is_new_key = sequence, due, book[2], false
 local info = call('INFO', 'replication')
 if not string.find(info, 'master_replid:' .. (book[3] or '-'), 1, true) then
   generation = format('%d', math.max(now * 1000, generation + 1))
+  -- A full Redis permits writes behind a deletion, even of a field that does not exist: books must be readable.
+  call('HDEL', STATE, '')
   call('HSET', STATE, 'generation', generation, 'server', match(info, 'master_replid:(%w+)'), 'floor', format('%d', sequence))
 end
 
@@ -138,6 +140,7 @@ local function close(order, status, ended_by)
   call('HDEL', ORDERS, order.id)
   call('ZREM', order.side == 'b' and BUY or SELL, member(order))
   call('ZREM', EXPIRY, order.id)
+  call('HDEL', LEVELS, '=' .. order.owner)
   if not ended_by then
     local change = change_level(order.side, order.ticks, order.remaining, -1, -1)
     order.rev = format('%d', order.rev + 1)

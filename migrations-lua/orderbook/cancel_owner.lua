@@ -16,7 +16,7 @@ for _, found in ipairs(owned(KEYS[14], ARGV[6], KEYS[15])) do
     local is_due = tonumber(order.expires) <= now
     close(order, is_due and 'expired' or 'cancelled')
     if not is_due then count = count + 1 end
-    gone[#gone + 1] = order.id
+    if call('HEXISTS', KEYS[15], order.id) == 0 then gone[#gone + 1] = order.id end
   end
 end
 for from = 1, #gone, 1000 do call('ZREM', KEYS[14], unpack(gone, from, math.min(from + 999, #gone))) end

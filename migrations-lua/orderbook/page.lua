@@ -13,6 +13,8 @@ local from = 0
 if ARGV[9] ~= '' then
   -- The rank behind the last order, even if it has ended: no id begins with this byte.
   local mark = is_own and '\255' or ARGV[9] .. '\255'
+  -- A full Redis permits writes behind a deletion, even of a member that does not exist.
+  call('ZREM', list, mark)
   call('ZADD', list, is_own and ARGV[9] or ARGV[8], mark)
   from = call('ZRANK', list, mark)
   call('ZREM', list, mark)

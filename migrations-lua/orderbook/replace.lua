@@ -8,7 +8,8 @@
 --   digits), owner, which of KEYS[22 ..] from 1, expires, content, as in place.lua
 -- Returns {'staged'} or {'replaced', generation, sequence, orders}. Or, if the book was not changed, {'stale', <what the last
 -- snapshot has>}, {'interrupted'} if another snapshot has begun or a part was lost, or {'repeated' | 'expires' | 'overflow' |
--- 'owner-full', <now>, <item from 0>}. Orders that have expired are left out.   O(items log n), 12 us for each order
+-- 'owner-full', <now>, <item from 0>}. Orders that have expired are left out.   O(items log n), 12 us for each order; O(own) for
+-- an owner near the limit
 assert(#KEYS >= 21 and #ARGV >= 13, 'replace: 21 keys, 13 arguments and those of the items')
 local is_orders, before, own = match(rules, '^%S+ (%S+)') == 'orders', tonumber(ARGV[7]), tonumber(ARGV[13])
 local as_of = ARGV[9] ~= '' and ARGV[9] or moment
@@ -37,13 +38,12 @@ local function refuse(status, item)
   call('UNLINK', unpack(KEYS, 14, 21))
   return {status, moment, tostring(item)}
 end
--- The orders of an owner in the snapshot, or more than that as long as the limit is far.
-local function count(at, owner)
-  if not counts[at] then
-    counts[at] = call('ZCARD', KEYS[21 + at])
-    if counts[at] + items > own then counts[at] = #owned(KEYS[21 + at], owner, KEYS[7]) end
-  end
-  return counts[at]
+-- Whether an owner has the most orders that a snapshot may have of it. Those that it has are behind `base` in the index, as are
+-- orders that were placed meanwhile and those of a snapshot that was interrupted: only if there are so many, all are read.
+local function is_full(at, owner)
+  counts[at] = counts[at] or call('ZCOUNT', KEYS[21 + at], '(' .. format('%d', base), '+inf')
+  if counts[at] >= own then counts[at] = #owned(KEYS[21 + at], owner, KEYS[7]) end
+  return counts[at] >= own
 end
 sequence = base + before
 for item = 0, items - 1 do
@@ -53,7 +53,7 @@ for item = 0, items - 1 do
     if expires > now + tonumber(ARGV[12]) then return refuse('expires', item) end
     if call('HEXISTS', ORDERS, id) == 1 then return refuse('repeated', item) end
     if expires > now then
-      if count(at, owner) >= own then return refuse('owner-full', item) end
+      if is_full(at, owner) then return refuse('owner-full', item) end
       counts[at] = counts[at] + 1
       if not change_level(side, ticks, quantity, 1, 1) then return refuse('overflow', item) end
       store({ id = id, side = side, ticks = ticks, remaining = quantity, quantity = quantity, owner = owner,

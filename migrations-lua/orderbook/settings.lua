@@ -21,7 +21,7 @@ if state[1] then
     redis.call('HSET', KEYS[1], 'rules', ARGV[2])
     return {'changed'}
   end
-  if redis.call('HLEN', KEYS[6]) > 0 then return {'in-use'} end
+  if redis.call('EXISTS', KEYS[4], KEYS[5]) > 0 then return {'in-use'} end
   generation = math.max(generation, tonumber(state[1]) + 1)
 else
   -- What is left of a book whose state was lost: its numbers are not used again.

@@ -2,8 +2,9 @@
 -- KEYS[1..] the state of each check, in order; for a limiter with reservations followed by their hash (see settle.lua)
 -- ARGV[1]   now, Unix ms, or empty for Redis's own clock    ARGV[2]  "take", "peek" to change nothing, or "reserve"
 -- ARGV[3..] with "reserve": the reservation's id, its duration in microseconds, the maximum of reservations of a key
--- ARGV[..]  per check: 1 if its refusal refuses all, plus 2 if it has reservations, plus 4 if callers choose its rule;
---           its strategy; the strategy's numbers, all of them whole, times in microseconds unless another unit is stated:
+-- ARGV[..]  per check: 1 if its refusal refuses all, plus 2 if it has reservations, plus 4 if callers choose its rule; with
+--           reservations, the longest time for which one may be open; its strategy; the strategy's numbers. All numbers are
+--           whole, times in microseconds unless another unit is stated:
 --   flow      cost, its parts, parts of a microsecond, capacity, its parts     (cost and capacity as lengths of time),
 --             parts of a unit of cost, capacity in units
 --   fixed     cost, limit, length                            windows of one length, aligned to 1970
@@ -26,8 +27,6 @@ local FLOW, OLD_FLOW, FIXED, OLD_FIXED, BACKOFF, ENTRY = 32, 15, 21, 14, 23, 12
 local WRAP = 1099511627776
 -- A log of up to this many entries is read in one piece, a longer one by bisection.
 local SHORT = 64
--- No reservation is open for longer than a day.
-local DAY = 86400000000
 
 local now
 if ARGV[1] == '' then
@@ -83,7 +82,9 @@ end
 
 while place < #KEYS do
   place, nth = place + 1, nth + 1
-  local key, flags, kind = KEYS[place], tonumber(ARGV[at]), ARGV[at + 1]
+  local key, flags, longest = KEYS[place], tonumber(ARGV[at]), nil
+  if flags % 4 > 1 then at, longest = at + 1, tonumber(ARGV[at + 1]) end
+  local kind = ARGV[at + 1]
   local cost, limit, head = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), #reply + 1
   -- `open` is the earliest end of the open reservations, if there are any.
   local fits, is_new, value, life, append, always, holds, open, mark, until_then
@@ -93,7 +94,8 @@ while place < #KEYS do
     open = redis.call('HGET', holds, 'first')
     if open then
       open = assert(tonumber(open), "check: the earliest end of reservations is a number")
-      if open <= now or open > now + DAY then return {3, nth} end
+      -- No reservation ends later than this, unless the clock was set back or the limiter's maximum was lowered.
+      if open <= now or open > now + longest then return {3, nth} end
     end
     if reserve and redis.call('HLEN', holds) - 2 >= tonumber(ARGV[5]) then return {4, nth} end
   end

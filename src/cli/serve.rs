@@ -26,7 +26,7 @@ use crate::telemetry::logging::{self, Logging};
 /// Runs the service; `file` is the configuration file, which SIGHUP reads again.
 ///
 /// The log begins before the configuration is checked, so that the reason not to start is a log line as well. Without a
-/// valid `[log]`, it has the default form.
+/// valid `[log]`, it has the form that the environment sets, or the default one.
 pub(super) fn run(config: Result<Config, Failure>, file: Option<PathBuf>) -> Result<u8, Failure> {
     let configured = config.as_ref().ok().and_then(|config| config.section::<LogConfig>().ok());
     let log = configured.map_or_else(default_log, Ok)?;
@@ -52,7 +52,8 @@ pub(super) fn run(config: Result<Config, Failure>, file: Option<PathBuf>) -> Res
 }
 
 fn default_log() -> Result<LogConfig, Failure> {
-    Config::load(None, []).and_then(|config| config.section()).map_err(Failure::config)
+    let of_environment = Config::load(None, env::variables()).and_then(|config| config.section());
+    of_environment.or_else(|_| Config::load(None, []).and_then(|config| config.section())).map_err(Failure::config)
 }
 
 async fn serve(config: Config, file: Option<PathBuf>, format: LogFormat, logging: &Logging) -> Result<u8, Failure> {

@@ -12,6 +12,8 @@ use crate::clock::UnixMillis;
 
 /// The largest clock difference between an issuer and the service that is tolerated.
 const MAX_LEEWAY: Span = Span::from_millis(30_000);
+/// Claims that name no organisation: with one of them, every caller or every token would be an organisation.
+const NO_ORGANISATION: [&str; 5] = ["sub", "jti", "exp", "iat", "nbf"];
 
 /// Whether callers need a credential.
 #[derive(Clone, Copy, Debug, serde::Deserialize, PartialEq, Eq)]
@@ -265,6 +267,13 @@ impl IssuerConfig {
         let refuse = |field: &str, reason: &str| Err(FieldError::new(format!("jwt[{at}].{field}"), reason));
         if self.issuer.is_empty() || self.issuer.contains(char::is_whitespace) {
             return refuse("issuer", "must be a name without spaces");
+        }
+        if self.audience.as_ref().is_some_and(String::is_empty) {
+            return refuse("audience", "must not be empty; omit it to accept tokens for any audience");
+        }
+        if self.organisation_claim.as_deref().is_some_and(|claim| claim.is_empty() || NO_ORGANISATION.contains(&claim))
+        {
+            return refuse("organisation_claim", "must be a claim that names an organisation, such as \"org\"");
         }
         if self.leeway > MAX_LEEWAY {
             return refuse("leeway", "must not exceed 30s");

@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 
+use super::value::Span;
+
+/// The shortest time between two runs of work in the background: a shorter one keeps a core and Redis busy.
+const MIN_INTERVAL: Span = Span::from_millis(10);
+
 /// A rule of a section that its values violate.
 #[derive(Debug, thiserror::Error)]
 #[error("{field}: {reason}")]
@@ -23,6 +28,16 @@ impl FieldError {
     pub fn reject_zero<const N: usize>(fields: [(&'static str, bool); N]) -> Result<(), Self> {
         let zero = fields.into_iter().find(|(_, is_zero)| *is_zero);
         zero.map_or(Ok(()), |(field, _)| Err(Self::new(field, "must be greater than 0")))
+    }
+
+    /// Rejects the first interval of work in the background that is too short.
+    ///
+    /// # Errors
+    /// That the field must be at least 10 ms.
+    pub fn reject_short<const N: usize>(intervals: [(&'static str, Span); N]) -> Result<(), Self> {
+        let short = intervals.into_iter().find(|(_, interval)| *interval < MIN_INTERVAL);
+        let rule = |got| format!("must be at least {MIN_INTERVAL}, got {got}");
+        short.map_or(Ok(()), |(field, got)| Err(Self::new(field, rule(got))))
     }
 }
 

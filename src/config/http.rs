@@ -55,7 +55,9 @@ impl Section for HttpConfig {
             None => Ok(()),
             Some(origin) => Err(FieldError::new(
                 "cors_origins",
-                format!("must be origins such as `https://app.example.com`, or `*`, got `{origin}`"),
+                format!(
+                    "must be origins as browsers send them, such as `https://app.example.com`, without the port of the scheme, or `*`, got `{origin}`"
+                ),
             )),
         }
     }
@@ -66,7 +68,8 @@ impl Section for HttpConfig {
 fn is_origin(text: &str) -> bool {
     let Some(host) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return text == "*" };
     let is_allowed = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() || b"-.:[]_".contains(&byte);
-    !host.is_empty() && host.bytes().all(is_allowed)
+    let own_port = if text.starts_with("https:") { ":443" } else { ":80" };
+    !host.is_empty() && host.bytes().all(is_allowed) && !host.ends_with(own_port)
 }
 
 impl HttpConfig {
@@ -95,12 +98,21 @@ mod tests {
 
     #[test]
     fn an_origin_is_a_scheme_a_host_and_a_port() {
-        for good in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:8080"] {
+        for good in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:8080", "https://a:80"] {
             assert!(is_origin(good), "{good}");
         }
-        for bad in
-            ["", "app.example.com", "https://", "https://a/", "https://A", "https://a b", "ftp://a", "https://*.a"]
-        {
+        for bad in [
+            "",
+            "app.example.com",
+            "https://",
+            "https://a/",
+            "https://A",
+            "https://a b",
+            "ftp://a",
+            "https://*.a",
+            "https://a:443",
+            "http://a:80",
+        ] {
             assert!(!is_origin(bad), "{bad}");
         }
     }

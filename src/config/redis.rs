@@ -118,8 +118,8 @@ impl Section for RedisConfig {
             ("pool_size", self.pool_size == 0),
             ("connect_timeout", self.connect_timeout.as_millis() == 0),
             ("command_timeout", self.command_timeout.as_millis() == 0),
-            ("check_interval", self.check_interval.as_millis() == 0),
         ])?;
+        FieldError::reject_short([("check_interval", self.check_interval)])?;
         for (field, path) in
             [("embedded.binary", &self.embedded.binary), ("embedded.data_dir", &self.embedded.data_dir)]
         {

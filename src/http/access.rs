@@ -87,6 +87,11 @@ pub enum Repetition {
     Ignore,
 }
 
+/// A request extension: the operation can free memory of Redis. Its `Idempotency-Key` is claimed even if Redis is at
+/// `maxmemory`.
+#[derive(Clone, Copy, Debug)]
+pub struct FreesMemory;
+
 /// Which requests of an operation the audit log records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audit {
@@ -116,6 +121,8 @@ pub struct Access {
     pub read_scope: Option<&'static str>,
     /// Whether a GET has effects beyond its response. HEAD does not fall back to it.
     pub changes_state: bool,
+    /// Whether it can free memory of Redis.
+    pub frees_memory: bool,
     /// How many replicas must have what the operation writes, whatever the request demands.
     pub min_replicas: u8,
     /// Which requests the audit log records, if that does not follow from the scope.
@@ -152,6 +159,7 @@ impl Access {
             keys: Keys::All,
             read_scope: None,
             changes_state: false,
+            frees_memory: false,
             min_replicas: 0,
             audited: None,
             problems: &[],
@@ -177,6 +185,13 @@ impl Access {
     #[must_use]
     pub const fn changes_state(mut self) -> Self {
         self.changes_state = true;
+        self
+    }
+
+    /// Declares that the operation can free memory of Redis: an `Idempotency-Key` does not prevent it when Redis is full.
+    #[must_use]
+    pub const fn frees(mut self) -> Self {
+        self.frees_memory = true;
         self
     }
 

@@ -1,12 +1,15 @@
-//! Items of a batch, which are read one by one: a mistake in one item is the result of that item.
+//! Items of a batch, which are read one by one: a mistake in one item is the result of that item. A batch whose changes have
+//! all failed is a problem.
 
+use axum::http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 
 use super::extract::parse_json;
-use super::problem::Problem;
+use super::problem::{Location, Problem};
 use super::reply::ItemError;
+use crate::redis::Outcome;
 
 /// An item of a list in a body, or the reason why it cannot be read.
 #[derive(Debug)]
@@ -33,12 +36,12 @@ impl<T> BatchItem<T> {
     /// # Errors
     /// The problem of the first item of the list `field`, naming the field of the item.
     pub fn require_valid(field: &str, items: &[Self]) -> Result<(), Problem> {
-        match items.first() {
-            Some(Self::Invalid { problem, .. }) if !items.iter().any(|item| matches!(item, Self::Valid(_))) => {
-                Err(problem.as_ref().clone().within(&format!("/{field}/0")))
-            }
-            _ => Ok(()),
-        }
+        let invalid = items.iter().enumerate().map_while(|(at, item)| match item {
+            Self::Valid(_) => None,
+            Self::Invalid { problem, .. } => Some((format!("/{field}/{at}"), &**problem)),
+        });
+        let invalid: Vec<_> = invalid.collect();
+        if invalid.len() < items.len() { Ok(()) } else { all_failed(&invalid).map_or(Ok(()), Err) }
     }
 }
 
@@ -121,9 +124,9 @@ impl<Get, Set, Delete> SeparatedBatch<Get, Set, Delete> {
             return Ok(self);
         }
         let lists = [("get", &self.get.invalid), ("set", &self.set.invalid), ("delete", &self.delete.invalid)];
-        let first = lists.into_iter().find_map(|(list, invalid)| Some((list, invalid.first()?)));
-        let problem = first.map(|(list, item)| item.problem.clone().within(&format!("/{list}/{}", item.at)));
-        problem.map_or(Ok(self), Err)
+        let invalid = lists.into_iter().flat_map(|(list, items)| items.iter().map(move |item| (list, item)));
+        let invalid: Vec<_> = invalid.map(|(list, item)| (format!("/{list}/{}", item.at), &*item.problem)).collect();
+        all_failed(&invalid).map_or(Ok(self), Err)
     }
 }
 
@@ -141,4 +144,75 @@ pub struct ItemResult {
     pub key: String,
     pub status: u16,
     pub error: ItemError,
+}
+
+/// The header that states how many changes of a batch have failed; absent if none has.
+const FAILED: HeaderName = HeaderName::from_static("items-failed");
+
+/// The most failed items that a problem lists.
+const MAX_LISTED: usize = 100;
+
+/// The errors of the results of a list, whose items change something.
+pub fn errors_of<'a>(
+    list: &'static str,
+    errors: impl Iterator<Item = &'a Option<ItemError>>,
+) -> impl Iterator<Item = ItemOutcome<'a>> {
+    errors.enumerate().map(move |(at, error)| ItemOutcome { list, at, error: error.as_ref() })
+}
+
+/// What became of an item that changes something.
+#[derive(Debug)]
+pub struct ItemOutcome<'a> {
+    list: &'static str,
+    at: usize,
+    error: Option<&'a ItemError>,
+}
+
+/// Judges the results of a batch. Returns the header with the number of failed items, if there are any.
+///
+/// # Errors
+/// The problem of the first item, with the errors of all, if each has failed and the batch `has_read` nothing either. Its
+/// outcome is that of the items, or unknown if they differ.
+pub fn check_results<'a>(
+    has_read: bool,
+    results: impl IntoIterator<Item = ItemOutcome<'a>>,
+) -> Result<Option<[(HeaderName, HeaderValue); 1]>, Problem> {
+    let (mut failed, mut is_any_done) = (Vec::new(), has_read);
+    for ItemOutcome { list, at, error } in results {
+        match error {
+            Some(error) if error.outcome != Outcome::Applied => failed.push((format!("/{list}/{at}"), error)),
+            _ => is_any_done = true,
+        }
+    }
+    let Some((_, first)) = failed.first() else { return Ok(None) };
+    if is_any_done {
+        return Ok(Some([(FAILED, HeaderValue::from(failed.len()))]));
+    }
+    let outcome = first.outcome;
+    let is_same = failed.iter().all(|(_, error)| error.outcome == outcome);
+    let problems: Vec<_> =
+        failed.iter().filter_map(|(pointer, error)| Some((pointer.clone(), error.problem.as_deref()?))).collect();
+    let problem = all_failed(&problems);
+    problem.map_or(Ok(None), |problem| Err(problem.outcome(if is_same { outcome } else { Outcome::Unknown })))
+}
+
+/// The problem of a batch whose items have all failed: that of the first one, with the errors of the others. `None` without
+/// items. Each item comes with its pointer.
+fn all_failed(items: &[(String, &Problem)]) -> Option<Problem> {
+    let ((pointer, first), others) = items.split_first()?;
+    let with_text = |problem: Problem, pointer: &str, item: &Problem| {
+        problem.violation(Location::Body, pointer, format!("{}: {}", item.kind().slug, item.text()))
+    };
+    let mut problem = Problem::clone(first).within(pointer);
+    // The only item needs no list.
+    if problem.violations().is_empty() && !others.is_empty() {
+        problem = with_text(problem, pointer, first);
+    }
+    let others = others.iter().take(MAX_LISTED);
+    Some(others.fold(problem, |problem, (pointer, other)| match other.violations().first() {
+        Some(violation) if violation.location == Location::Body => {
+            problem.violation(Location::Body, format!("{pointer}{}", violation.pointer), &violation.detail)
+        }
+        _ => with_text(problem, pointer, other),
+    }))
 }

@@ -1,6 +1,7 @@
 //! The connections that count against `http.max_connections`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,19 +11,29 @@ use tokio::sync::OwnedSemaphorePermit;
 /// A request that asks for another protocol has it as an extension: who takes over the connection keeps it.
 #[derive(Clone, Debug)]
 pub struct OpenConnection {
-    _counted: Arc<CountedConnection>,
+    counted: Arc<CountedConnection>,
 }
 
 #[derive(Debug)]
 struct CountedConnection {
     connections: IntGauge,
+    arrived: AtomicUsize,
     _permit: OwnedSemaphorePermit,
 }
 
 impl OpenConnection {
     pub(super) fn new(permit: OwnedSemaphorePermit, connections: IntGauge) -> Self {
         connections.inc();
-        Self { _counted: Arc::new(CountedConnection { connections, _permit: permit }) }
+        Self { counted: Arc::new(CountedConnection { connections, arrived: AtomicUsize::new(0), _permit: permit }) }
+    }
+
+    pub(super) fn count_arrived(&self, bytes: usize) {
+        self.counted.arrived.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The bytes that have arrived.
+    pub fn arrived(&self) -> usize {
+        self.counted.arrived.load(Ordering::Relaxed)
     }
 }
 

@@ -100,6 +100,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Operation {
     }
 }
 
+/// The longest answer that is kept for a repetition without being counted for its caller, bytes: as long as what most writes
+/// answer, or send.
+pub const SHORT_ANSWER: usize = 1 << 10;
+
 /// The longest `Idempotency-Key`, bytes.
 pub const MAX_KEY: usize = 255;
 

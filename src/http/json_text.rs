@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::problem::{self, Problem};
-use super::strict_objects::StrictObjects;
+use super::strict_objects::{ONE_OF, StrictObjects};
 use crate::config::messages::in_terms_of_json;
 
 /// How deeply a JSON body may be nested.
@@ -51,12 +51,14 @@ fn json_problem(bytes: &[u8], pointer: &str, error: &serde_json::Error) -> Probl
     let shown = error.to_string();
     let message = without_position(&shown);
     if error.is_data() {
+        // Such a value may also be a mistake in the syntax.
+        if message.starts_with(ONE_OF)
+            && let Err(syntax) = serde_json::from_slice::<IgnoredAny>(bytes)
+        {
+            return json_problem(bytes, "", &syntax);
+        }
         let pointer = field_in_message(message).map_or_else(|| pointer.to_owned(), |field| beside(pointer, field));
         return Problem::body_field(&pointer, in_terms_of_json(message));
-    }
-    // Where only certain names are allowed, the parser takes another type of value for a mistake in the syntax.
-    if message == "expected value" && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
-        return Problem::body_field(pointer, "must be one of the documented values");
     }
     let message = in_terms_of_json(message);
     Problem::new(&problem::INVALID_JSON).detail(format!(
@@ -169,7 +171,7 @@ mod tests {
             (r#"{"ttl_ms":1,"items":[1,300]}"#, "invalid-body", "\"/items/1\""),
             (r#"{"ttl_ms":1.5}"#, "invalid-body", "number `1.5`, expected a whole number"),
             (r#"{"ttl_ms":1,"side":5}"#, "invalid-body", "\"/side\""),
-            (r#"{"ttl_ms":1,"side":null}"#, "invalid-body", "must be one of the documented values"),
+            (r#"{"ttl_ms":1,"side":null}"#, "invalid-body", "must be one of `buy`"),
             (r#"{"ttl_ms":1,"side":5"#, "invalid-json", ""),
             (r#"{"ttl_ms":1"#, "invalid-json", "the text ends within an object at line 1, column 11"),
             (r#"{"ttl_ms":1} x"#, "invalid-json", ""),

@@ -29,7 +29,7 @@ use futures_util::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
-use super::access::{Budget, LONGEST_WAIT, Repetition, Weight};
+use super::access::{Budget, FreesMemory, LONGEST_WAIT, Repetition, Weight};
 use super::audited::{Audited, Peer};
 use super::auth::{Authenticator, Principal, Scopes};
 use super::extract::{BodyLimit, DEFAULT_BODY_LIMIT};
@@ -188,6 +188,9 @@ impl Service<Request> for MiddlewareService {
                     legacy_prefix::strip(request.uri_mut());
                     if route.repetition != Repetition::Replay {
                         request.extensions_mut().insert(route.repetition);
+                    }
+                    if route.frees_memory {
+                        request.extensions_mut().insert(FreesMemory);
                     }
                     if let Some(audited) = Audited::of(route.audit, route.path, &request, &context.id) {
                         request.extensions_mut().insert(audited);

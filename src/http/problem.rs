@@ -100,6 +100,8 @@ problems! { COMMON:
         "The service's Redis credentials or permissions are insufficient. The operators of the service must fix this.";
     WRONG_TYPE = "wrong-type", CONFLICT, "The key holds another kind of value",
         "The key holds a value of another type, perhaps written by another service.";
+    ANSWER_TOO_LARGE = "idempotency-answer-too-large", CONFLICT, "The request succeeded, but its response was not kept",
+        "Its response was over 64 KiB, or over 1 KiB and lost, or after 4 MiB of such responses for the credential: read the result instead.";
     STALE_FENCE = "stale-fence", CONFLICT, "The target has accepted a newer fencing token",
         "A later holder of the lock has written. Nothing was changed. Acquire the lock again and read the current state.";
     INTERNAL = "internal-error", INTERNAL_SERVER_ERROR, "An internal error occurred",
@@ -264,13 +266,14 @@ impl Problem {
 
     /// The problem of an item as one of the whole body, in which the item is at `pointer`.
     #[must_use]
-    pub fn within(self, pointer: &str) -> Self {
-        match self.violations.first() {
-            Some(first) if self.kind == &INVALID_BODY => {
-                Self::body_field(&format!("{pointer}{}", first.pointer), &first.detail)
-            }
-            _ => self,
+    pub fn within(mut self, pointer: &str) -> Self {
+        if let Some(first) = self.violations.first().filter(|_| self.kind == &INVALID_BODY) {
+            return Self::body_field(&format!("{pointer}{}", first.pointer), &first.detail);
         }
+        for violation in self.violations.iter_mut().filter(|violation| violation.location == Location::Body) {
+            violation.pointer.insert_str(0, pointer);
+        }
+        self
     }
 
     /// The text for the client.

@@ -10,7 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// A connection whose client must read within a time what is written.
+use super::connection::OpenConnection;
+
+/// A connection whose client must read within a time what is written. It counts what arrives.
 #[derive(Debug)]
 pub struct ReadByClient {
     stream: TcpStream,
@@ -18,11 +20,12 @@ pub struct ReadByClient {
     idle: Duration,
     /// The end of that time, while the client does not read.
     stalled: Option<Pin<Box<Sleep>>>,
+    open: OpenConnection,
 }
 
 impl ReadByClient {
-    pub fn new(stream: TcpStream, idle: Duration) -> Self {
-        Self { stream, idle, stalled: None }
+    pub fn new(stream: TcpStream, idle: Duration, open: OpenConnection) -> Self {
+        Self { stream, idle, stalled: None, open }
     }
 }
 
@@ -48,6 +51,9 @@ impl AsyncWrite for ReadByClient {
 
 impl AsyncRead for ReadByClient {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, bytes)
+        let before = bytes.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, bytes);
+        self.open.count_arrived(bytes.filled().len() - before);
+        read
     }
 }

@@ -112,6 +112,9 @@ pub struct ItemError {
     pub code: Cow<'static, str>,
     pub detail: String,
     pub outcome: Outcome,
+    /// The response that the item would have as a request of its own; absent in an error that was read.
+    #[serde(skip)]
+    pub problem: Option<Box<Problem>>,
 }
 
 impl ItemError {
@@ -126,7 +129,8 @@ impl ItemError {
     pub fn of_problem(problem: &Problem) -> (u16, Self) {
         // A problem without an outcome was found before anything was done.
         let outcome = problem.known_outcome().unwrap_or(Outcome::NotApplied);
-        let item = Self { code: problem.kind().slug.into(), detail: problem.text().to_owned(), outcome };
+        let (code, detail) = (problem.kind().slug.into(), problem.text().to_owned());
+        let item = Self { code, detail, outcome, problem: Some(Box::new(problem.clone())) };
         (problem.status().as_u16(), item)
     }
 }

@@ -24,6 +24,7 @@ pub struct Route {
     pub keys: Keys,
     pub read_scope: Option<&'static str>,
     pub changes_state: bool,
+    pub frees_memory: bool,
     /// Whether it is a write to Redis, and how many replicas must always have it.
     pub writes: bool,
     pub min_replicas: u8,
@@ -112,6 +113,7 @@ impl RouteTable {
                 keys: row.keys,
                 read_scope: row.read_scope,
                 changes_state: row.changes_state,
+                frees_memory: row.frees_memory,
                 writes: row.writes(),
                 min_replicas: if row.writes() { row.min_replicas } else { 0 },
                 ignores_preconditions: !method.is_safe()

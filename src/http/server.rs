@@ -213,10 +213,10 @@ where
             .keep_alive_timeout(Duration::from_secs(10));
         let is_used = Arc::new(AtomicBool::new(false));
         let peer = stream.peer_addr().ok().map(|address| Peer(address.ip().to_canonical()));
+        let stream = ReadByClient::new(stream, self.idle, open.clone());
         let (service, is_used_by) = (self.service.clone(), Arc::clone(&is_used));
         let service = ConnectionService { service, is_used: is_used_by, open, peer, is_reserve };
-        let mut connection =
-            pin!(builder.serve_connection_with_upgrades(TokioIo::new(ReadByClient::new(stream, self.idle)), service));
+        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         // hyper's own header timeout begins only when it knows the version of HTTP, for which it would wait forever.
         let mut first_request = pin!(tokio::time::sleep(self.header_timeout));
         let mut drained = pin!(self.drain.cancelled());

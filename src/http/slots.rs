@@ -134,7 +134,7 @@ impl Slot {
     }
 
     /// Identifies the credential that holds the slot; `None` if callers are not told apart.
-    pub(super) fn credential(&self) -> Option<usize> {
+    pub fn credential(&self) -> Option<usize> {
         self.caller
     }
 }

@@ -1,6 +1,8 @@
 //! Objects are read from JSON objects only. serde also reads a struct from an array of its fields in order, which no
-//! API documents and which breaks with the next field.
+//! API documents and which breaks with the next field. Where only certain names are allowed, a value of another type is
+//! refused with these names, which the parser does not tell.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::Deserialize;
@@ -86,9 +88,24 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for StrictObjects<D> {
         deserialize_tuple(length: usize);
         deserialize_tuple_struct(name: &'static str, length: usize);
         deserialize_map();
-        deserialize_enum(name: &'static str, variants: &'static [&'static str]);
-        deserialize_identifier();
         deserialize_ignored_any();
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let is_begun = Cell::new(false);
+        let value = self.0.deserialize_enum(name, variants, EnumOnly { visitor, is_begun: &is_begun });
+        value.map_err(|error| {
+            if is_begun.get() { error } else { D::Error::custom(format!("{ONE_OF} `{}`", variants.join("`, `"))) }
+        })
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(Name(visitor))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -98,6 +115,71 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for StrictObjects<D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         self.0.deserialize_map(StrictObjects(visitor))
+    }
+}
+
+/// How the refusal of a value begins that is none of an enum's names; they follow.
+pub const ONE_OF: &str = "must be one of";
+
+/// Reads an enum, and tells whether it was one.
+struct EnumOnly<'a, V> {
+    visitor: V,
+    is_begun: &'a Cell<bool>,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for EnumOnly<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
+        self.is_begun.set(true);
+        self.visitor.visit_enum(StrictObjects(variant))
+    }
+}
+
+/// Reads a name. A number or truth value is taken as text, so that it is refused with the names that are allowed.
+struct Name<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<V::Value, E> {
+        self.0.visit_str(name)
+    }
+
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<V::Value, E> {
+        self.0.visit_borrowed_str(name)
+    }
+
+    fn visit_string<E: Error>(self, name: String) -> Result<V::Value, E> {
+        self.0.visit_string(name)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<V::Value, E> {
+        self.0.visit_str(&value.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<V::Value, E> {
+        self.0.visit_str(&value.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<V::Value, E> {
+        self.0.visit_str(&value.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<V::Value, E> {
+        self.0.visit_str(&value.to_string())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.0.visit_str("null")
     }
 }
 
@@ -252,6 +334,37 @@ mod tests {
     #[expect(dead_code, reason = "only its form matters")]
     struct Inner {
         a: u8,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(tag = "kind", rename_all = "lowercase")]
+    enum Rule {
+        Buy { side: Option<Side> },
+        Sell,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Side {
+        Bid,
+        Ask,
+    }
+
+    #[test]
+    fn a_value_that_is_no_name_is_refused_with_the_names() {
+        let read = |text: &str| Rule::deserialize(StrictObjects(&mut serde_json::Deserializer::from_str(text)));
+        assert!(matches!(read(r#"{"kind":"buy","side":"ask"}"#), Ok(Rule::Buy { side: Some(Side::Ask) })));
+        assert!(matches!(read(r#"{"kind":"sell"}"#), Ok(Rule::Sell)));
+        for value in ["5", "0", "-1", "1.5", "true", "null", "\"x\""] {
+            let error = read(&format!("{{\"kind\":{value}}}")).expect_err(value).to_string();
+            assert!(error.contains("`buy` or `sell`"), "{value}: {error}");
+        }
+        for value in ["5", "true", "null", "[]", "\"x\""] {
+            let text = format!("[{value}]");
+            let mut text = serde_json::Deserializer::from_str(&text);
+            let error = Vec::<Side>::deserialize(StrictObjects(&mut text)).expect_err(value).to_string();
+            assert!(error.contains("`bid`") && error.contains("`ask`"), "{value}: {error}");
+        }
     }
 
     fn is_read(text: &str) -> bool {

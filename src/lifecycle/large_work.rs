@@ -6,6 +6,10 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::time::{Duration, Instant};
+
+/// How long a computation keeps its thread to itself.
+const SLICE: Duration = Duration::from_millis(1);
 
 thread_local! {
     static NOTED: Cell<bool> = const { Cell::new(false) };
@@ -39,4 +43,22 @@ pub async fn idle<T>(wait: impl Future<Output = T>) -> T {
 /// Whether the request that was polled since the last call waits in [`idle`].
 pub fn take_idle() -> bool {
     IDLE.take()
+}
+
+/// The time since which a computation has kept its thread to itself.
+#[derive(Debug)]
+pub struct Slice(Instant);
+
+impl Slice {
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Lets other requests of the thread run if the computation has kept it for a millisecond.
+    pub async fn pause_if_over(&mut self) {
+        if self.0.elapsed() >= SLICE {
+            tokio::task::yield_now().await;
+            *self = Self::begin();
+        }
+    }
 }

@@ -47,6 +47,8 @@ pub mod exit_code {
     pub const CLEAN: u8 = 0;
     /// A task panicked, or the drain deadline passed.
     pub const FAILURE: u8 = 1;
+    /// The command line is wrong, as the other commands report it.
+    pub const USAGE: u8 = 2;
     /// The configuration is wrong (`EX_USAGE`).
     pub const CONFIG: u8 = 64;
     /// A required service, such as Redis, refuses the connection (`EX_UNAVAILABLE`).

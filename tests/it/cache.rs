@@ -71,6 +71,11 @@ async fn platform_values_are_stored_unwrapped_under_their_bare_keys() {
     app.put("/cache/user:profile:7", json!({"name": "Ada"})).await.expect(201);
     let raw: String = app.redis().command(&["GET", "user:profile:7"]);
     assert_eq!(raw, r#"{"name":"Ada"}"#);
+    for (text, content_type) in [("hello", "text/plain; charset=utf-8"), ("7", "application/json")] {
+        let _: () = app.redis().command(&["SET", "user:wallet:7", text]);
+        let read = app.get("/cache/user:wallet:7").await.expect(200);
+        assert_eq!((read.text().as_str(), read.header("content-type")), (text, Some(content_type)));
+    }
     let _: () = app.redis().command(&["SET", "user:wallet:7", "{\"w\":1}", "PX", "60000"]);
     let read = app.get("/cache/user:wallet:7").await.expect(200);
     assert_eq!((read.text().as_str(), read.header("content-type")), ("{\"w\":1}", Some("application/json")));

@@ -125,6 +125,24 @@ fn a_configuration_is_checked_as_for_a_start() {
 }
 
 #[test]
+fn a_wrong_argument_of_serve_is_a_log_line_without_a_terminal() {
+    for arguments in [&["serve", "--bogus"][..], &["--bogus"]] {
+        let failed = run(arguments, &[]);
+        assert_eq!((failed.status.code(), text(&failed.stderr).as_str()), (Some(2), ""));
+        let line: serde_json::Value = serde_json::from_slice(&failed.stdout).expect("one line of JSON");
+        assert!(line["level"] == "ERROR" && line["reason"].to_string().contains("--bogus"), "{line}");
+    }
+    for (arguments, variables) in
+        [(&["check-config", "--bogus"], &[][..]), (&["serve", "--bogus"], &[("LOG_FORMAT", "pretty")][..])]
+    {
+        let failed = run(arguments, variables);
+        assert_eq!((failed.status.code(), text(&failed.stdout).as_str()), (Some(2), ""));
+        assert!(text(&failed.stderr).contains("unexpected argument '--bogus'"), "{}", text(&failed.stderr));
+    }
+    assert!(text(&run(&["serve", "--help"], &[]).stdout).contains("Usage:"));
+}
+
+#[test]
 fn a_variable_that_was_meant_for_the_service_is_rejected() {
     for (variable, value) in [
         ("REDIS_PORT", "7000"),

@@ -185,7 +185,7 @@ async fn calls_wait_for_a_busy_redis_and_give_up_on_a_silent_one() {
     // Longer than any pause of a busy machine.
     const SILENCE_LIMIT: Duration = Duration::from_secs(1);
     // Health checks are off: the slow proxy would delay all other replies behind the long INFO reply.
-    let config = "redis.command_timeout = \"20s\"\nredis.check_interval = \"1h\"";
+    let config = "redis.command_timeout = \"20s\"\nhttp.request_deadline = \"20s\"\nredis.check_interval = \"1h\"";
     let app = TestApp::builder().behind_proxy().config(config).spawn().await;
     let redis = app.state();
     app.proxy().trickle();

@@ -49,6 +49,37 @@ async fn the_cache_works_on_every_node_of_a_cluster() {
 }
 
 #[tokio::test]
+async fn a_lease_ends_with_its_tag_on_another_node() {
+    let cluster = Cluster::start().await;
+    let app = on(&cluster).await;
+    let slot = |key: String| cluster.nodes[0].command::<u16>(&["CLUSTER", "KEYSLOT", &key]);
+    let nth = |of_first: bool, key: &dyn Fn(u32) -> String| {
+        (0..10_000).find(|n| (slot(key(*n)) <= 5_460) == of_first).expect("a key of that node")
+    };
+    for first in [true, false] {
+        let value = format!("/cache/key:{}", nth(first, &|n| format!("cache:key:{n}")));
+        let tag = nth(!first, &|n| format!("cache:tag:{{t{n}}}"));
+        let lease = async || {
+            let miss = app.get(&format!("{value}?lease_ms=60000")).await;
+            miss.header("cache-lease").expect("a lease").to_owned()
+        };
+        let store = async |lease: &str| {
+            app.send(Method::PUT, &format!("{value}?tags=t{tag}"), &[("cache-lease", lease)], "rebuilt").await
+        };
+        let granted = lease().await;
+        app.delete(&format!("/cache/tags/t{tag}")).await.expect(204);
+        store(&granted).await.expect_problem(409, "lease-lost");
+        app.delete(&value).await.expect(204);
+        // The lease is younger by more than the time between two exchanges with Redis.
+        for _ in 0..50 {
+            app.get(&value).await.expect(404);
+        }
+        store(&lease().await).await.expect(201);
+        app.get(&value).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn series_on_all_nodes_are_imported_and_read() {
     let cluster = Cluster::start().await;
     let app = on(&cluster).await;

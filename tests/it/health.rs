@@ -83,8 +83,7 @@ async fn writes_that_are_refused_in_a_pipeline_or_denied_degrade_the_service() {
     let spawn = || TestApp::builder().config("redis.check_interval = \"50ms\"").redis_options(&options).spawn();
     let batch = async |app: &TestApp| {
         let sets = serde_json::json!({ "set": [{ "key": "a", "value": 1 }, { "key": "b", "value": 1 }] });
-        let items = app.post("/cache/batch", sets).await.expect(200).json();
-        assert_eq!(items["set"][0]["status"], 503, "{items}");
+        app.post("/cache/batch", sets).await.expect(503);
     };
     let app = spawn().await;
     let _: String = app.redis().command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);

@@ -248,6 +248,9 @@ async fn an_empty_cursor_is_no_page_of_any_list() {
 
 #[test]
 fn settings_without_sense_are_rejected_at_start() {
+    const AUDIENCE: &str = "[[auth.jwt]]\nissuer = \"a\"\nalgorithm = \"HS256\"\nsecret_file = \"a\"\naudience = \"\"";
+    const ORGANISATION: &str =
+        "[[auth.jwt]]\nissuer = \"a\"\nalgorithm = \"HS256\"\nsecret_file = \"a\"\norganisation_claim = \"sub\"";
     for (setting, field) in [
         ("http.request_deadline = \"0s\"", "http.request_deadline"),
         ("http.header_timeout = \"0s\"", "http.header_timeout"),
@@ -269,6 +272,20 @@ fn settings_without_sense_are_rejected_at_start() {
         ("redis.embedded.data_dir = \"\"", "redis.embedded.data_dir"),
         ("hosts.max_hosts = 9223372036854775807", "hosts.max_hosts"),
         ("cache.value_limit = \"0B\"", "cache.value_limit"),
+        ("redis.command_timeout = \"3s\"", "redis.command_timeout"),
+        ("http.request_deadline = \"400ms\"", "redis.command_timeout"),
+        ("http.shutdown_deadline = \"9s\"", "pubsub.drain_spread"),
+        ("http.cors_origins = [\"https://app.example.com:443\"]", "http.cors_origins"),
+        ("alerts.interval = \"1ms\"", "alerts.interval"),
+        ("redis.check_interval = \"1ms\"", "redis.check_interval"),
+        ("hosts.batch_interval = \"1ms\"", "hosts.batch_interval"),
+        ("hosts.cleanup_interval = \"1ms\"", "hosts.cleanup_interval"),
+        (
+            "timeseries.families = [{ prefix = \"a:*\", retention = \"1d\", labels = { b = \"c\" }, rest_label = \"b\" }]",
+            "rest_label",
+        ),
+        (AUDIENCE, "auth.jwt[0].audience"),
+        (ORGANISATION, "auth.jwt[0].organisation_claim"),
         ("log.level = \"warning\"", "log.level"),
         ("log.level = \"\"", "log.level"),
         ("log.level = \"info,hyper=verbose\"", "log.level"),
@@ -309,4 +326,18 @@ async fn a_write_does_not_ignore_a_condition() {
     let wrong = [json, ("if-match", "\"0\"")];
     app.send(Method::DELETE, "/cache/a", &wrong, "").await.expect(412);
     app.send(Method::POST, "/json/a/number/increment", &wrong, r#"{"path":"$.n","by":1}"#).await.expect(412);
+}
+
+#[tokio::test]
+async fn a_value_that_is_none_of_the_names_is_refused_with_the_names() {
+    let app = TestApp::spawn().await;
+    for value in [json!(5), json!(true), json!([]), json!("x")] {
+        let problem = app.put("/timeseries/x", json!({ "duplicate_policy": value })).await;
+        let problem = problem.expect_violation(422, "invalid-body", "/duplicate_policy");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("`first`")), "{problem}");
+        let strategy = json!({ "kind": value, "limit": 5, "window_ms": 1_000 });
+        let problem =
+            app.post("/ratelimit/check", json!({ "strategy": strategy, "key": "a" })).await.expect(422).json();
+        assert!(value.is_array() || problem.to_string().contains("`sliding_window`"), "{problem}");
+    }
 }

@@ -176,3 +176,23 @@ async fn a_repeated_change_is_made_once() {
     }
     assert_eq!(document(&app).await, json!({ "n": 7, "l": [1] }));
 }
+
+#[tokio::test]
+async fn a_long_answer_is_not_stored_with_the_change() {
+    let app = start(json!({ "l": ["kept", "x".repeat(2_000)] })).await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k-1")];
+    let pop = || app.send(Method::POST, "/json/a/array/pop", &headers, json!({ "path": "$.l" }).to_string());
+    let first = pop().await.expect(200);
+    assert_eq!(pop().await.expect(200).text(), first.text(), "the response is recorded");
+    let answers: Vec<String> = app.redis().command(&["KEYS", "json:answer:*"]);
+    let size: usize = app.redis().command(&["STRLEN", &answers[0]]);
+    assert!(answers.len() == 1 && size < 10, "{answers:?}: {size} bytes");
+    // As if the process had ended between the change and the record.
+    let records: Vec<String> = app.redis().command(&["KEYS", "idempotency:*"]);
+    for record in records {
+        let _: i64 = app.redis().command(&["DEL", &record]);
+    }
+    let problem = pop().await.expect_problem(409, "idempotency-answer-too-large");
+    assert_eq!(problem["outcome"], "applied", "{problem}");
+    assert_eq!(document(&app).await, json!({ "l": ["kept"] }));
+}

@@ -122,7 +122,7 @@ async fn a_request_head_of_more_than_16_kib_is_rejected() {
 
 #[tokio::test]
 async fn reads_of_large_values_take_turns() {
-    let config = "http.request_deadline = \"2s\"\nredis.command_timeout = \"5s\"\nredis.check_interval = \"1h\"\n";
+    let config = "http.request_deadline = \"2s\"\nredis.command_timeout = \"2s\"\nredis.check_interval = \"1h\"\n";
     let keys = key("a", READER, SCOPES);
     let app = TestApp::builder().behind_proxy().config(&format!("{config}{keys}")).spawn().await;
     put(&app, READER, "large-0").await.expect(201);

@@ -60,7 +60,7 @@ async fn hand_over(app: &TestApp) -> (Value, Value, Duration) {
 }
 
 async fn in_queue(app: &TestApp, count: u64) {
-    eventually("the clients wait in the queue", async || app.get("/locks/a").await.json()["waiters"] == count).await;
+    eventually("the clients wait in the queue", async || app.redis().command::<u64>(&["ZCARD", QUEUE]) == count).await;
 }
 
 #[tokio::test]
@@ -300,35 +300,35 @@ async fn waiters_are_bounded_per_lock_and_per_replica() {
 #[tokio::test]
 async fn the_waiters_of_one_credential_leave_places_to_others() {
     let (one, other) = ("ak_11111111111111111111111111111111", "ak_22222222222222222222222222222222");
-    let app = TestApp::builder().key(one, &["locks:write"]).key(other, &["locks:write"]).admin_key();
-    let app = app.system_clock().config("[locks]\nwaiters = 2").spawn().await;
-    let acquire = async |key: &str, resource: &str, wait_ms: u64| {
-        let headers = [("x-api-key", key), ("content-type", "application/json")];
-        let body = json!({ "ttl_ms": LONG, "wait_ms": wait_ms }).to_string();
-        app.send(Method::POST, &format!("/locks/{resource}"), &headers, body).await
-    };
-    let queued = async |count: u64| {
-        eventually("clients wait", async || app.redis().command::<u64>(&["ZCARD", QUEUE]) == count).await;
-    };
-    acquire(one, "a", 0).await.expect(201);
-    let second = async {
-        queued(1).await;
-        acquire(other, "a", 25_000).await.expect(201).json()
-    };
-    let refusals = async {
-        queued(2).await;
-        for (key, free) in [(one, "b"), (other, "c")] {
-            acquire(key, "a", 25_000).await.expect_problem(429, "too-many-waiters");
-            acquire(key, free, 25_000).await.expect(201);
-        }
-        let admin = [("x-api-key", ADMIN_KEY)];
-        for left in [1, 0] {
-            app.send(Method::DELETE, "/locks/a?force=true", &admin, Body::empty()).await.expect(204);
-            queued(left).await;
-        }
-    };
-    let (first, second, ()) = tokio::join!(acquire(one, "a", 25_000), second, refusals);
-    assert!(first.expect(201).json()["fencing_token"].as_u64() < second["fencing_token"].as_u64());
+    for places in ["waiters = 2", "queue_limit = 2"] {
+        let app = TestApp::builder().key(one, &["locks:write"]).key(other, &["locks:write"]).admin_key();
+        let app = app.system_clock().config(&format!("[locks]\n{places}")).spawn().await;
+        let acquire = async |key: &str, resource: &str, wait_ms: u64| {
+            let headers = [("x-api-key", key), ("content-type", "application/json")];
+            let body = json!({ "ttl_ms": LONG, "wait_ms": wait_ms }).to_string();
+            app.send(Method::POST, &format!("/locks/{resource}"), &headers, body).await
+        };
+        acquire(one, "a", 0).await.expect(201);
+        let second = async {
+            in_queue(&app, 1).await;
+            acquire(one, "a", 25_000).await.expect_problem(429, "too-many-waiters");
+            acquire(other, "a", 25_000).await.expect(201).json()
+        };
+        let refusals = async {
+            in_queue(&app, 2).await;
+            for (key, free) in [(one, "b"), (other, "c")] {
+                acquire(key, "a", 25_000).await.expect_problem(429, "too-many-waiters");
+                acquire(key, free, 25_000).await.expect(201);
+            }
+            let admin = [("x-api-key", ADMIN_KEY)];
+            for left in [1, 0] {
+                app.send(Method::DELETE, "/locks/a?force=true", &admin, Body::empty()).await.expect(204);
+                in_queue(&app, left).await;
+            }
+        };
+        let (first, second, ()) = tokio::join!(acquire(one, "a", 25_000), second, refusals);
+        assert!(first.expect(201).json()["fencing_token"].as_u64() < second["fencing_token"].as_u64());
+    }
 }
 
 #[tokio::test]

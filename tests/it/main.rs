@@ -18,6 +18,7 @@ mod auth_scopes;
 mod availability;
 #[cfg(feature = "backup")]
 mod backup;
+mod batches;
 mod cache;
 mod cache_counters;
 mod cache_faults;

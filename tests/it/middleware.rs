@@ -233,7 +233,7 @@ async fn a_panic_is_one_callers_problem_and_is_counted() {
 
 #[tokio::test]
 async fn the_deadline_answers_for_a_handler_that_does_not() {
-    let gate = Gate::with("[http]\nrequest_deadline = \"50ms\"").await;
+    let gate = Gate::with("http.request_deadline = \"500ms\"").await;
     for (method, outcome) in [(Method::GET, "not_applied"), (Method::POST, "unknown")] {
         let late = gate.send(method, "/api/wait", &[], Body::empty()).await;
         let problem = late.expect_problem(504, "deadline-exceeded");
@@ -292,7 +292,7 @@ async fn unfinished_bodies_block_neither_probes_nor_other_credentials() {
 
 #[tokio::test]
 async fn a_body_that_arrives_too_slowly_is_the_clients_problem_and_changes_nothing() {
-    let gate = Gate::with("[http]\nrequest_deadline = \"50ms\"").await;
+    let gate = Gate::with("http.request_deadline = \"500ms\"").await;
     let json = [("content-type", "application/json")];
     for path in ["/raw", "/api/raw", "/orders"] {
         let problem = gate.send(Method::POST, path, &json, endless()).await.expect_problem(408, "request-timeout");

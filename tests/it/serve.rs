@@ -200,8 +200,12 @@ fn stuck_client(service: &mut ServiceProcess) -> TcpStream {
 async fn a_shutdown_waits_until_its_deadline() {
     let redis = RedisServer::start();
     let url = redis.url();
-    let limits =
-        [("REDIS_URL", url.as_str()), ("GTX__HTTP__SHUTDOWN_DEADLINE", "700ms"), ("GTX__HTTP__HEADER_TIMEOUT", "60s")];
+    let limits = [
+        ("REDIS_URL", url.as_str()),
+        ("GTX__HTTP__SHUTDOWN_DEADLINE", "700ms"),
+        ("GTX__PUBSUB__DRAIN_SPREAD", "0s"),
+        ("GTX__HTTP__HEADER_TIMEOUT", "60s"),
+    ];
     let mut service = ServiceProcess::start(&limits);
     let _stuck = stuck_client(&mut service);
     service.signal("TERM");

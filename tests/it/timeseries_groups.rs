@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Reply, START, TestApp};
+use crate::support::{RedisServer, Reply, START, ServiceProcess, TestApp};
 use crate::timeseries::{LONG_DEADLINES, bits, read, write_many};
 use crate::timeseries_labels::series;
 
@@ -54,6 +54,58 @@ async fn groups_can_have_many_series() {
 
     let lines = lines(&app, &sum_of_meters()).await.expect(200);
     assert_eq!(lines.text(), format!("series,timestamp,value\nkind=consumption,{START},6000.0\n"));
+}
+
+/// Stores a day of meters as the service does, with a sample per quarter of an hour: in quarter `q`, meter `n` has the value
+/// `q + n mod 7`.
+fn store_a_day(redis: &RedisServer, meters: u32) {
+    let script = "
+        local days = {}
+        for value = 0, 6 do
+          local day = {'\\1'}
+          for quarter = 0, 95 do
+            local time = ARGV[1] + quarter * 900000
+            day[quarter + 2] =
+              struct.pack('>I4I4d', math.floor(time / 4294967296) + 2147483648, time % 4294967296, quarter + value)
+          end
+          days[value] = table.concat(day)
+        end
+        for n = 0, ARGV[2] - 1 do
+          local meter = string.format('%05d', n)
+          local series, labels = 'energy:generation:' .. meter, '{\"kind\":\"generation\",\"meter\":\"' .. meter .. '\"}'
+          redis.call('HSET', series, 'retention_ms', 0, 'duplicate_policy', 'last', 'labels', labels, 'listed', 1)
+          redis.call('SET', 'ts:head:{' .. series .. '}', days[n % 7])
+          redis.call('ZADD', KEYS[1], 0, 'kind\\0generation\\0' .. series)
+        end
+        return 1";
+    let postings = "timeseries:postings:{timeseries:index}";
+    redis.command::<i64>(&["EVAL", script, "1", postings, &START.to_string(), &meters.to_string()]);
+}
+
+#[test]
+fn a_day_of_ten_thousand_meters_is_summed_in_bounded_memory() {
+    const METERS: u32 = 10_000;
+    let redis = RedisServer::start();
+    store_a_day(&redis, METERS);
+    let deadlines = [("GTX__HTTP__REQUEST_DEADLINE", "60s"), ("GTX__REDIS__COMMAND_TIMEOUT", "10s")];
+    let mut service = ServiceProcess::start_on(&redis, &deadlines);
+    service.ready();
+    let before = service.resident_kib();
+    let query = json!({ "filter": ["kind=generation"], "agg": "sum", "bucket": "15m", "from": START, "to": START + DAY - 1,
+                        "group_by": "kind", "reduce": "sum" });
+    let (status, body) = service.post(QUERY, &query.to_string());
+    assert_eq!(status, 200, "{body}");
+    let page: Value = serde_json::from_str(&body).expect("JSON");
+    let samples = page["items"][0]["samples"].as_array().expect("samples");
+    assert_eq!((samples.len(), &page["items"][0]["sources_total"]), (96, &json!(METERS)), "{page}");
+    for (quarter, sample) in (0_i32..).zip(samples) {
+        // 10,000 is 1,428 times 7, and 4.
+        let sum = 1_428 * 21 + 6 + quarter * 10_000;
+        let expected = json!({ "timestamp": START + i64::from(quarter) * 900_000, "value": f64::from(sum) });
+        assert_eq!(*sample, expected);
+    }
+    let growth = service.peak_kib().saturating_sub(before);
+    assert!(growth < 48 << 10, "the service took {growth} KiB more");
 }
 
 #[tokio::test]

@@ -202,6 +202,34 @@ async fn clients_of_influxdb_see_the_health_in_their_own_words() {
     let ping = app.get("/ping?verbose=true&wait_for_leader=1s").await.expect(200);
     assert_eq!((ping.json(), ping.header("x-influxdb-version")), (json!({ "version": "v2.7.0" }), Some("v2.7.0")));
     app.get("/ping?verbose=false").await.expect(204);
+    assert_eq!(app.get("/ready").await.expect(200).json(), json!({ "status": "ready" }));
+}
+
+#[tokio::test]
+async fn clients_of_influxdb_1_may_create_their_database_first() {
+    let app = TestApp::builder().admin_key().spawn().await;
+    let address = |statement: &str| {
+        let query = [("q", statement), ("db", "d"), ("u", "user"), ("p", ADMIN_KEY)];
+        format!("/query?{}", serde_urlencoded::to_string(query).expect("a query"))
+    };
+    let created = json!({ "results": [{ "statement_id": 0 }] });
+    for statement in ["CREATE DATABASE \"telegraf\"", "create database a WITH DURATION 1d;"] {
+        for method in [Method::GET, Method::POST] {
+            let reply = app.send(method, &address(statement), &[], Body::empty()).await.expect(200);
+            assert_eq!((reply.json(), reply.header("x-influxdb-version")), (created.clone(), Some("v2.7.0")));
+        }
+        let form = serde_urlencoded::to_string([("q", statement)]).expect("a form");
+        let headers = [("x-api-key", ADMIN_KEY), ("content-type", "application/x-www-form-urlencoded")];
+        assert_eq!(app.send(Method::POST, "/query", &headers, form).await.expect(200).json(), created);
+    }
+    let shown = app.get(&address("SHOW DATABASES")).await.expect(200).json();
+    assert_eq!(shown["results"][0]["series"][0]["values"], json!([["gridtokenx"]]), "{shown}");
+    for statement in ["", "SELECT * FROM m", "CREATE DATABASE", "CREATE DATABASE a; DROP DATABASE a", "DROP DATABASE a"]
+    {
+        let reply = app.get(&address(statement)).await.expect(400);
+        assert_eq!(reply.json()["error"].as_str(), reply.header("x-influxdb-error"), "{statement}");
+    }
+    app.get("/query?q=SHOW+DATABASES").await.expect_problem(401, "unauthenticated");
 }
 
 #[tokio::test]

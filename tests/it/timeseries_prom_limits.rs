@@ -123,3 +123,40 @@ async fn large_and_many_regular_expressions_are_refused_before_they_are_compiled
         find(&[r#"{host=~"[ab]",zone="1"}"#; 16], path).await.expect(200);
     }
 }
+
+/// Stores series as the service does, with 31 labels of 256 bytes.
+fn store_labelled(app: &TestApp, from: u32, to: u32) {
+    let script = "
+        local labels = {}
+        for n = 1, 30 do labels[n] = string.format('\"l%02d\":\"%s\"', n, string.rep('v', 256)) end
+        local text = '{' .. table.concat(labels, ',') .. ',\"zone\":\"1\"}'
+        for n = tonumber(ARGV[1]), tonumber(ARGV[2]) do
+          local key = string.format('m:%06d', n)
+          redis.call('HSET', 'ts:' .. key, 'retention_ms', 0, 'duplicate_policy', 'last', 'labels', text)
+          redis.call('ZADD', KEYS[1], 0, 'zone\\0' .. '1\\0' .. key)
+        end
+        return 1";
+    let postings = "timeseries:postings:{timeseries:index}";
+    app.redis().command::<i64>(&["EVAL", script, "1", postings, &from.to_string(), &to.to_string()]);
+}
+
+#[tokio::test]
+async fn the_labels_of_a_query_take_a_bounded_amount_of_memory() {
+    let app = TestApp::builder().config(LONG_DEADLINES).spawn().await;
+    let series = format!("/prom/api/v1/series?{}", encoded(&[("match[]", r#"{zone="1"}"#)]));
+    // Each takes about 10,400 bytes.
+    store_labelled(&app, 1, 3_000);
+    ask(&app, r#"count({zone="1"})"#, S).await.expect(200);
+    assert_eq!(app.get(&series).await.expect(200).json().get("warnings"), None);
+    store_labelled(&app, 3_001, 3_500);
+    refused(&ask(&app, r#"count({zone="1"})"#, S).await, 422, "execution", "32 MiB of labels");
+    let listed = app.get(&series).await.expect(200).json();
+    assert_eq!(listed["warnings"], serde_json::json!(["results truncated due to limit"]));
+    // Selectors that find the same series keep them once; those of one query share the memory.
+    refused(
+        &ask(&app, r#"count({zone="1",l01!="x"}) + count({zone="1"})"#, S).await,
+        422,
+        "execution",
+        "32 MiB of labels",
+    );
+}

@@ -10,6 +10,7 @@
 )]
 
 mod examples;
+mod security;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -138,24 +139,6 @@ fn operation_ids_are_unique() {
 }
 
 #[test]
-fn security_is_what_the_access_table_enforces() {
-    let guards: BTreeMap<String, Guard> =
-        app::access_table().iter().map(|row| (format!("{} {}", row.method, row.path), row.guard)).collect();
-    assert_eq!(document()["security"], json!([{ "api_key": [] }, { "bearer": [] }]));
-    every_operation("Security comes from the row in FEATURE.access: do not write it by hand.", |operation| {
-        // An operation without `security` has that of the document.
-        let expected = match guards.get(&operation.name) {
-            None => return vec!["no row in an access table".to_owned()],
-            Some(Guard::Public) => (json!([]), Value::Null),
-            Some(Guard::InBand) => (json!([{}, { "api_key": [] }, { "bearer": [] }]), Value::Null),
-            Some(Guard::Scope(scope)) => (Value::Null, json!(scope)),
-        };
-        let found = (operation.value["security"].clone(), operation.value["x-scope"].clone());
-        if found == expected { Vec::new() } else { vec![format!("{found:?}, the table says {expected:?}")] }
-    });
-}
-
-#[test]
 fn the_idempotency_key_is_described_where_it_is_heeded_and_nowhere_else() {
     let heeds: BTreeMap<String, bool> = app::access_table()
         .iter()
@@ -223,8 +206,9 @@ fn answers_are_described_and_errors_are_problems() {
                 ["GET /health/ready", "GET /health/traffic"].contains(&operation.name.as_str()) && status == "503";
             // Envoy's own service answers a refusal with what it answers otherwise.
             let is_envoys = operation.name == "POST /json" && status == "429";
-            // Clients of Prometheus read its own form.
-            let is_foreign = operation.name.contains(" /prom/") && content.contains_key("application/json");
+            // Clients of Prometheus and InfluxDB read their own forms.
+            let is_foreign = [" /prom/", " /query"].iter().any(|path| operation.name.contains(path))
+                && content.contains_key("application/json");
             if status.starts_with(['4', '5', 'd']) && !is_problem && !is_report && !is_envoys && !is_foreign {
                 complaints.push(format!("{status} is no application/problem+json"));
             }

@@ -1,5 +1,6 @@
 //! What people read agrees with what is there: settings, links, the files that images and compose name.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::assert_none;
@@ -47,6 +48,139 @@ fn the_configuration_page_names_every_table_and_variable() {
         platform.0.split("(\"").skip(1).filter_map(|row| row.split('"').next()).map(|name| format!("`{name}`"));
     let violations: Vec<String> = tables.chain(variables).filter(|name| !page.contains(name)).collect();
     assert_none(&violations, "Describe it in docs/configuration.md.");
+}
+
+/// The settings of the defaults, as `table.name`: also those in comments and in lists of tables.
+fn settings() -> BTreeSet<String> {
+    let mut settings = BTreeSet::new();
+    let mut table = String::new();
+    for line in read("config/default.toml").lines() {
+        let line = line.trim_start_matches("# ");
+        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.trim_end().strip_suffix(']')) {
+            header.trim_matches(['[', ']']).clone_into(&mut table);
+            settings.insert(table.clone());
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|(name, _)| is_name(name)) {
+            settings.insert(format!("{table}.{name}"));
+        }
+    }
+    settings
+}
+
+fn is_name(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte);
+    text.starts_with(|first: char| first.is_ascii_lowercase()) && text.bytes().all(is_part)
+}
+
+/// The names in backticks, without the values that follow them.
+fn names_in_code(text: &str) -> impl Iterator<Item = &str> {
+    let code = text.split('`').skip(1).step_by(2);
+    code.map(|code| code.split(" = ").next().unwrap_or_default()).filter(|name| is_name(name))
+}
+
+/// Names in documents that look like settings: files, tasks, components and actions.
+const NO_SETTINGS: &[&str] =
+    &["audit.loss", "backup.run", "hosts.spool", "orderbook.follower", "redis.conf", "warming.run"];
+
+#[test]
+fn documents_name_settings_that_exist() {
+    let settings = settings();
+    let tables: BTreeSet<&str> = settings.iter().filter_map(|setting| setting.split('.').next()).collect();
+    let mut violations = Vec::new();
+    for page in
+        files("docs", &[".md"]).into_iter().chain([File { path: "README.md".to_owned(), text: read("README.md") }])
+    {
+        // Code blocks have backticks of their own.
+        for line in page.text.lines().filter(|line| !line.starts_with("```")) {
+            let is_of_table = |name: &&str| name.split_once('.').is_some_and(|(table, _)| tables.contains(table));
+            let unknown = names_in_code(line).filter(is_of_table).filter(|name| {
+                let below = format!("{name}.");
+                !settings.iter().any(|known| known == name || known.starts_with(&below)) && !NO_SETTINGS.contains(name)
+            });
+            violations.extend(unknown.map(|name| format!("{}: `{name}`", page.path)));
+        }
+    }
+    assert_none(&violations, "Use the name of a setting in config/default.toml.");
+}
+
+#[test]
+fn the_configuration_page_names_every_setting() {
+    let page = read("docs/configuration.md");
+    let named: BTreeSet<&str> =
+        page.lines().flat_map(names_in_code).map(|name| name.rsplit('.').next().unwrap_or_default()).collect();
+    let known = settings();
+    // The names of roles are not settings.
+    let unnamed = known.iter().filter(|setting| !setting.starts_with("auth.roles."));
+    let unnamed = unnamed.filter(|setting| !named.contains(setting.rsplit('.').next().unwrap_or_default()));
+    let tables = read("config/default.toml");
+    let unnamed = unnamed.filter(|setting| !tables.contains(&format!("[{setting}]")));
+    assert_none(&unnamed.cloned().collect::<Vec<_>>(), "Describe it in docs/configuration.md.");
+}
+
+#[test]
+fn compose_1_29_reads_the_file_of_the_deployment() {
+    // The top-level keys, and the keys of a service, that Compose 1.29 knows and the file may use.
+    const TOP: &[&str] = &["version", "services", "volumes", "networks", "secrets", "configs"];
+    const SERVICE: &[&str] = &[
+        "build",
+        "image",
+        "command",
+        "entrypoint",
+        "depends_on",
+        "environment",
+        "volumes",
+        "ports",
+        "profiles",
+        "read_only",
+        "cap_drop",
+        "cap_add",
+        "security_opt",
+        "mem_limit",
+        "cpus",
+        "pids_limit",
+        "stop_grace_period",
+        "restart",
+        "healthcheck",
+        "user",
+        "tmpfs",
+        "networks",
+        "secrets",
+        "configs",
+        "expose",
+        "ulimits",
+        "sysctls",
+    ];
+    let mut violations = Vec::new();
+    let mut top = "";
+    let text = read("docker-compose.yml");
+    for (line, number) in text.lines().zip(1..) {
+        let indentation = line.len() - line.trim_start().len();
+        let key = line.trim_start().split(':').next().unwrap_or_default();
+        let is_key = line.contains(':') && is_name(key);
+        match indentation {
+            0 if is_key => {
+                top = key;
+                if !TOP.contains(&key) {
+                    violations.push(format!("docker-compose.yml:{number}: {line}"));
+                }
+            }
+            4 if is_key && top == "services" && !SERVICE.contains(&key) => {
+                violations.push(format!("docker-compose.yml:{number}: {line}"));
+            }
+            _ => {}
+        }
+        // Long forms and interpolation that only later versions know.
+        if ["required: false", "develop:", "include:", "extends:", ":+"]
+            .iter()
+            .any(|new| line.trim_start().contains(new))
+        {
+            violations.push(format!("docker-compose.yml:{number}: {line}"));
+        }
+    }
+    assert!(
+        text.contains("\nversion: \"3"),
+        "without a version, Compose 1.29 reads the file as one of its first format"
+    );
+    assert_none(&violations, "Compose 1.29 refuses it, or does not know it.");
 }
 
 #[test]

@@ -43,12 +43,16 @@ fn every_problem_of_a_feature_has_a_test_that_names_it() {
 }
 
 #[test]
-fn problem_slugs_are_unique() {
+fn an_error_has_one_slug_and_one_title() {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut titles: BTreeMap<&str, &str> = BTreeMap::new();
     let mut violations = Vec::new();
     for kind in gridtokenx_redis::app::problem_kinds() {
         if let Some(other) = seen.insert(kind.slug, kind.title) {
             violations.push(format!("`{}`: \"{}\" and \"{other}\"", kind.slug, kind.title));
+        }
+        if let Some(other) = titles.insert(kind.title, kind.slug) {
+            violations.push(format!("`{}` and `{other}`: \"{}\"", kind.slug, kind.title));
         }
         if !kind.slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
             violations.push(format!("`{}`: not lower-case words with hyphens", kind.slug));

@@ -27,7 +27,7 @@ const BURST: usize = 1_000;
 /// The messages of the steady stream, one every 10 ms.
 const STEADY: usize = 300;
 const PERIOD: Duration = Duration::from_millis(10);
-const SETTINGS: &str = "[http]\nmax_connections = 15000\n[pubsub]\nsockets_per_caller = 12000\n[[pubsub.namespaces]]\n\
+const SETTINGS: &str = "[http]\nmax_connections = 15000\n[pubsub]\nmax_sockets = 12000\nsockets_per_caller = 12000\n[[pubsub.namespaces]]\n\
      pattern = \"bench:{n}\"\nkeep = \"log\"\nhistory_size = 1000\nsubscribe = [\"authenticated\"]\n\
      publish = [\"scope:pubsub:write\"]\n";
 

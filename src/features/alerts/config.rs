@@ -24,7 +24,7 @@ impl Section for AlertsConfig {
     const NAME: &'static str = "alerts";
 
     fn validate(&self) -> Result<(), FieldError> {
-        FieldError::reject_zero([("interval", self.interval.as_millis() == 0)])?;
+        FieldError::reject_short([("interval", self.interval)])?;
         if self.instance.len() > 100 || self.instance.contains('|') {
             return Err(FieldError::new("instance", "must have at most 100 bytes and no `|`"));
         }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::files::FileError;
 use crate::http::problem::{
-    FOLD_BEHIND, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, Problem, ProblemKind, WRONG_TYPE,
+    FOLD_BEHIND, INVALID_BODY, INVALID_HEADER, INVALID_PATH, INVALID_QUERY, OVERLOADED, Problem, ProblemKind,
+    WRONG_TYPE,
 };
+use crate::lifecycle::offload::NoThread;
 use crate::problems;
 use crate::redis::RedisFault;
 
@@ -58,6 +60,8 @@ pub(super) enum ArchiveError {
     Files(#[from] FileError),
     #[error("the disk of the archive does not answer")]
     SlowDisk,
+    #[error(transparent)]
+    Overloaded(#[from] NoThread),
     #[error("the file of the minute is missing or damaged")]
     Unreadable,
     #[error("archive.dir is not set")]
@@ -77,6 +81,7 @@ impl From<ArchiveError> for Problem {
                 Self::new(&ARCHIVE_UNAVAILABLE).detail("a file or directory cannot be used").retry_after(RETRY)
             }
             ArchiveError::SlowDisk | ArchiveError::Unreadable => of(&ARCHIVE_UNAVAILABLE).retry_after(RETRY),
+            ArchiveError::Overloaded(_) => of(&OVERLOADED).retry_after(RETRY),
             ArchiveError::NoArchive => of(&NO_ARCHIVE),
             ArchiveError::NoVersion(_) => of(&VERSION_NOT_FOUND),
         }

@@ -15,6 +15,7 @@ use crate::config::FieldError;
 use crate::config::archive::ArchiveConfig;
 use crate::deps::{Deps, Fold};
 use crate::lifecycle::ComponentHealth;
+use crate::lifecycle::offload::Offload;
 use crate::redis::{Redis, Turn};
 use crate::s3::S3Store;
 use crate::tape::{Listing, Symbol};
@@ -36,6 +37,8 @@ pub(super) struct ArchiveService {
     pub health: ComponentHealth,
     /// The turns of this replica. One run at a time has the lock.
     pub turns: tokio::sync::Mutex<HashMap<Symbol, Turn>>,
+    /// Threads for large responses.
+    pub offload: Offload,
     fold: Fold,
 }
 
@@ -71,6 +74,7 @@ impl ArchiveService {
             board: Board::default(),
             health: deps.component_health.clone(),
             turns: tokio::sync::Mutex::default(),
+            offload: deps.offload.clone(),
             fold: deps.fold.clone(),
         })
     }

@@ -9,10 +9,10 @@ use redis::Value;
 
 use super::error::CacheError;
 use super::keys::EntryKeys;
-use super::model::{CacheKey, Tag};
+use super::model::{CacheKey, Millis, Tag};
 use super::scripts::{self, Expected, LeaseReply};
 use super::service::{CacheService, Hit, Lookup, command, ttl_ms};
-use super::stored_value::{ContentType, StoredValue};
+use super::stored_value::{ContentType, MOST_TAGS, StoredValue};
 use crate::cached::{CachedValue, CachedValues, Change, ChangeKind, Changed, Found, KeyUses, OpenedTag, Seen};
 use crate::clock::Clock;
 use crate::deps::Deps;
@@ -41,20 +41,37 @@ impl Filling {
 
     /// What is known of a key whose value was read.
     async fn seen(&self, key: String, entry: &EntryKeys, look: Result<Lookup, CacheError>) -> Result<Seen, RedisFault> {
-        let seen = |found, expected: String| Ok(Seen { key: key.clone(), found, expected, lease: None });
+        let seen = |found, expected: String, tags: Vec<(Tag, u64)>| {
+            Ok(Seen { key: key.clone(), found, expected, lease: None, tags: opened(tags) })
+        };
         match look {
             Ok(Lookup::Valid(hit)) => {
-                let expected = hit.value.digest();
-                seen(Found::Value(value(&hit)), expected)
+                let (expected, tags) = (hit.value.digest(), hit.value.tags());
+                seen(Found::Value(value(&hit)), expected, tags)
             }
-            Ok(Lookup::RememberedAbsent(digest)) => seen(Found::RememberedAbsent, digest),
+            Ok(Lookup::RememberedAbsent(digest, tags)) => seen(Found::RememberedAbsent, digest, tags),
             Ok(Lookup::Invalid(digest)) => {
                 self.cache.drop_invalid(entry, &digest).await?;
-                seen(Found::Absent { stale: None }, ABSENT.to_owned())
+                seen(Found::Absent { stale: None }, ABSENT.to_owned(), Vec::new())
             }
-            Ok(Lookup::Absent) => seen(Found::Absent { stale: None }, ABSENT.to_owned()),
+            Ok(Lookup::Absent) => seen(Found::Absent { stale: None }, ABSENT.to_owned(), Vec::new()),
             Err(CacheError::Redis(fault)) if fault.kind != FaultKind::WrongType => Err(fault),
-            Err(_) => seen(Found::Foreign, String::new()),
+            Err(_) => seen(Found::Foreign, String::new(), Vec::new()),
+        }
+    }
+
+    /// Keeps the tags that were seen as long as what is changed under them. Without that, the error is a miss.
+    async fn extend_seen_tags(&self, changes: &[Change]) {
+        let lives = changes.iter().filter_map(|Change { seen, kind }| match kind {
+            ChangeKind::Put { ttl_ms, .. } | ChangeKind::Remember { ttl_ms } | ChangeKind::Touch { ttl_ms } => {
+                (!seen.tags.is_empty()).then_some(*ttl_ms)
+            }
+            ChangeKind::Delete | ChangeKind::Release => None,
+        });
+        let Some(ttl) = lives.max().and_then(|ttl| Millis::try_from(ttl).ok()) else { return };
+        let tags = with_generations(changes.iter().flat_map(|change| &change.seen.tags));
+        if let Err(fault) = self.cache.extend_tags(&tags, ttl).await {
+            tracing::debug!(error = %fault, "cached values end with their tags");
         }
     }
 
@@ -176,10 +193,7 @@ impl CachedValues for Filling {
         let tags: Vec<Tag> = tags.iter().filter_map(|tag| Tag::try_from(tag.clone()).ok()).collect();
         let ttl = self.cache.tag_ttl(Some(ttl_ms));
         match self.cache.open_tags(tags.iter().map(|tag| (tag, ttl)), None).await {
-            Ok(opened) => {
-                let open = |(tag, generation): (Tag, u64)| OpenedTag { tag: tag.as_str().to_owned(), generation };
-                Ok(opened.into_iter().map(open).collect())
-            }
+            Ok((tags, _)) => Ok(opened(tags)),
             Err(CacheError::Redis(fault)) => Err(fault),
             // Only a lease can be lost, and there is none.
             Err(_) => Ok(Vec::new()),
@@ -191,10 +205,14 @@ impl CachedValues for Filling {
         changes: Vec<Change>,
         tags: &[OpenedTag],
     ) -> Result<Vec<Result<Changed, RedisFault>>, RedisFault> {
-        let tags = with_generations(tags);
+        self.extend_seen_tags(&changes).await;
         let (mut batch, mut replies, mut stored) = (Batch::new(), Vec::new(), Vec::new());
         for Change { seen, kind } in changes {
-            let Ok(key) = CacheKey::try_from(seen.key.clone()) else {
+            let kept = seen.tags.iter().filter(|seen| tags.iter().all(|opened| opened.tag != seen.tag));
+            let tags = with_generations(tags.iter().chain(kept));
+            // What was seen ends with its TTL if a value has no room for the tags of all that have written it.
+            let key = CacheKey::try_from(seen.key.clone()).ok().filter(|_| tags.len() <= MOST_TAGS);
+            let Some(key) = key else {
                 replies.push(None);
                 continue;
             };
@@ -204,11 +222,11 @@ impl CachedValues for Filling {
             let reply = match kind {
                 ChangeKind::Put { body, ttl_ms } => {
                     let value = StoredValue::encode(ContentType::Json, body, &tags);
-                    let put = scripts::put(&entry, value.raw(), Some(ttl_ms), false, &expected(&seen), lease);
+                    let put = scripts::put(&entry, value.raw(), Some(ttl_ms), false, &expected(&seen), lease, None);
                     stored.push(key);
                     Some(Reply::Put(batch.call(put)))
                 }
-                ChangeKind::Remember { ttl_ms } => StoredValue::absent().ok().map(|mark| {
+                ChangeKind::Remember { ttl_ms } => StoredValue::absent(&tags).ok().map(|mark| {
                     // A stale copy of what the source no longer has would contradict the mark.
                     entry.stale = None;
                     Reply::Put(batch.call(scripts::put(
@@ -218,6 +236,7 @@ impl CachedValues for Filling {
                         false,
                         &expected(&seen),
                         lease,
+                        None,
                     )))
                 }),
                 ChangeKind::Touch { ttl_ms } => {
@@ -258,9 +277,9 @@ impl CachedValues for Filling {
         let Some(body) = body else {
             return self.cache.redis.call(scripts::delete(&entry, &Expected::Anything)).await.map(|_| ());
         };
-        let value = StoredValue::encode(ContentType::Json, body, &with_generations(tags));
+        let value = StoredValue::encode(ContentType::Json, body, &with_generations(tags.iter()));
         let mut batch = Batch::new();
-        let decoder = batch.call(scripts::put(&entry, value.raw(), Some(ttl_ms), false, &Expected::Anything, ""));
+        let decoder = batch.call(scripts::put(&entry, value.raw(), Some(ttl_ms), false, &Expected::Anything, "", None));
         batch.last(self.cache.index_entry(&key));
         let mut answers = self.cache.redis.run(batch).await?;
         answers.reply(&decoder).and_then(changed).map(|_| ())
@@ -298,6 +317,11 @@ impl CachedValues for Filling {
     }
 }
 
-fn with_generations(tags: &[OpenedTag]) -> Vec<(Tag, u64)> {
-    tags.iter().filter_map(|opened| Some((Tag::try_from(opened.tag.clone()).ok()?, opened.generation))).collect()
+fn opened(tags: Vec<(Tag, u64)>) -> Vec<OpenedTag> {
+    let open = |(tag, generation): (Tag, u64)| OpenedTag { tag: tag.as_str().to_owned(), generation };
+    tags.into_iter().map(open).collect()
+}
+
+fn with_generations<'a>(tags: impl Iterator<Item = &'a OpenedTag>) -> Vec<(Tag, u64)> {
+    tags.filter_map(|opened| Some((Tag::try_from(opened.tag.clone()).ok()?, opened.generation))).collect()
 }

@@ -58,7 +58,7 @@ impl CacheService {
         for _ in 0..ATTEMPTS {
             match self.look(entry, touch).await? {
                 // No client can rebuild what the source does not have.
-                Lookup::RememberedAbsent(_) => return Err(CacheError::Miss),
+                Lookup::RememberedAbsent(..) => return Err(CacheError::Miss),
                 look => {
                     if let Some(hit) = self.hit(entry, look).await {
                         return Ok(hit);

@@ -45,6 +45,7 @@ use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
 use crate::http::problem::{
     BODY_INCOMPLETE, BODY_TOO_LARGE, CALLER, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, REQUEST_TIMEOUT,
+    STALE_FENCE, WRONG_TYPE,
 };
 use config::CacheConfig;
 use error::{CONDITIONAL, LEASE_LOST, MISS, NOT_A_NUMBER, RETRIED, VALUE};
@@ -99,11 +100,12 @@ pub static FEATURE: Feature = Feature {
             RETRIED,
             &[&NOT_A_NUMBER],
         ]),
-        Access::scoped("POST", "/cache/batch", WRITE).reading(READ).heavy().fenced_by_item().problems(&[
+        Access::scoped("POST", "/cache/batch", WRITE).reading(READ).heavy().frees().fenced_by_item().problems(&[
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
-            &[&INVALID_QUERY],
+            RETRIED,
+            &[&INVALID_QUERY, &WRONG_TYPE, &STALE_FENCE],
         ]),
         Access::scoped("DELETE", "/cache/tags/{tag}", WRITE).fenced().problems(&[CALLER, REDIS_WRITE, VALUE]),
         Access::scoped("DELETE", "/fences/cache/{key}", ADMIN).problems(&[CALLER, REDIS_WRITE, VALUE]),

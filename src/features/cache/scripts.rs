@@ -58,7 +58,8 @@ pub(super) struct StoredInfo {
 
 /// Stores a value.
 ///
-/// `ttl` is in milliseconds (`None`: no expiry). An empty `lease` means that no lease is needed.
+/// `ttl` is in milliseconds (`None`: no expiry). An empty `lease` means that no lease is needed; it must be younger than
+/// `invalidated`, the microseconds since a tag of the value was invalidated.
 pub(super) fn put(
     entry: &EntryKeys,
     bytes: &[u8],
@@ -66,6 +67,7 @@ pub(super) fn put(
     keep_ttl: bool,
     expected: &Expected,
     lease: &str,
+    invalidated: Option<u64>,
 ) -> ScriptCall<(String, i64), Change<StoredInfo>> {
     PUT.guarded_write(entry.fence.as_ref(), &[&entry.value, &entry.lease(), &entry.stale_copy()])
         .arg(bytes)
@@ -74,6 +76,7 @@ pub(super) fn put(
         .arg(stale_ms(entry))
         .arg(expected.arg())
         .arg(lease)
+        .arg(invalidated.map(|age| age.to_string()).unwrap_or_default())
         .returns(|(status, left): (String, i64)| {
             let ttl = u64::try_from(left).ok();
             match status.as_str() {
@@ -200,11 +203,18 @@ pub(super) fn release(entry: &EntryKeys, token: &str) -> ScriptCall<i64, ()> {
     RELEASE.write(&[&entry.lease()]).arg(token).returns(|_| Ok(()))
 }
 
-/// Returns a tag's generation and keeps it for at least `ttl` milliseconds, which must not be 0. Returns `None` if the tag
-/// was invalidated after `since`, the time of a lease in microseconds.
-pub(super) fn open_tag(tag: &TagKeys, ttl: u64, since: Option<u64>) -> ScriptCall<String, Option<u64>> {
-    TAG_OPEN.write(&[&tag.generation, &tag.raised]).arg(ttl).arg(since.unwrap_or(0)).returns(|raw: String| {
-        raw.parse().map(|generation| Some(generation).filter(|number| *number > 0)).map_err(|_| BadReply::new(raw))
+/// Returns a tag's generation and keeps it for at least `ttl` milliseconds, which must not be 0. The generation is `None` if
+/// the tag was invalidated after `since`, the time of a lease in microseconds by the clock of the same node. Also returns the
+/// microseconds since the tag was invalidated, if that is known.
+pub(super) fn open_tag(
+    tag: &TagKeys,
+    ttl: u64,
+    since: Option<u64>,
+) -> ScriptCall<(String, i64), (Option<u64>, Option<u64>)> {
+    let call = TAG_OPEN.write(&[&tag.generation, &tag.raised]).arg(ttl).arg(since.unwrap_or(0));
+    call.returns(|(raw, age): (String, i64)| match raw.parse() {
+        Ok(generation) => Ok((Some(generation).filter(|number| *number > 0), u64::try_from(age).ok())),
+        Err(_) => Err(BadReply::new(raw)),
     })
 }
 

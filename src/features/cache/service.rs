@@ -10,9 +10,9 @@ use super::config::CacheConfig;
 use super::error::CacheError;
 use super::keys::{CacheKeys, EntryKeys};
 use super::metrics::CacheMetrics;
-use super::model::{CacheKey, GetParams, Millis, OnError};
+use super::model::{CacheKey, GetParams, Millis, OnError, Tag};
 use super::scripts;
-use super::stored_value::StoredValue;
+use super::stored_value::{NO_GENERATION, StoredValue};
 use crate::config::value::Span;
 use crate::deps::Deps;
 use crate::http::problem::Location;
@@ -64,8 +64,8 @@ pub(super) enum Lookup {
     Absent,
     /// The digest of a value with an invalidated tag: clients see nothing.
     Invalid(String),
-    /// The digest of a mark that the source has no such value: clients see nothing, and it stays.
-    RememberedAbsent(String),
+    /// The digest and the tags of a mark that the source has no such value: clients see nothing, and it stays.
+    RememberedAbsent(String, Vec<(Tag, u64)>),
     Valid(Hit),
 }
 
@@ -114,7 +114,7 @@ impl CacheService {
     /// their miss into a failure.
     pub(super) async fn hit(&self, entry: &EntryKeys, look: Lookup) -> Option<Hit> {
         match look {
-            Lookup::Absent | Lookup::RememberedAbsent(_) => None,
+            Lookup::Absent | Lookup::RememberedAbsent(..) => None,
             Lookup::Valid(hit) => Some(hit),
             Lookup::Invalid(digest) => {
                 if let Err(fault) = Box::pin(self.drop_invalid(entry, &digest)).await {
@@ -140,12 +140,19 @@ impl CacheService {
     ) -> Result<Lookup, CacheError> {
         let Value::BulkString(raw) = raw else { return Ok(Lookup::Absent) };
         let value = StoredValue::decode(Bytes::from(raw))?;
-        if value.is_absent() {
-            return Ok(Lookup::RememberedAbsent(value.digest()));
+        let mut tags = value.tags();
+        let is_absent = value.is_absent();
+        if is_absent {
+            // The tag that only marks it.
+            tags.retain(|(_, generation)| *generation != NO_GENERATION);
         }
-        let tags = value.tags();
         if !tags.is_empty() && !Box::pin(self.are_current(&tags, touch)).await? {
             return Ok(Lookup::Invalid(value.digest()));
+        }
+        if is_absent {
+            // A read that sets the TTL of values has set that of the mark, which must not last longer: the source is asked again.
+            let digest = value.digest();
+            return Ok(if touch.is_some() { Lookup::Invalid(digest) } else { Lookup::RememberedAbsent(digest, tags) });
         }
         Ok(Lookup::Valid(Hit { value, ttl, stale: false }))
     }

@@ -1,7 +1,7 @@
 //! The bytes of a value in Redis.
 //!
 //! A JSON body without tags is stored exactly as it was sent, so that `redis-cli GET user:profile:1` prints JSON and
-//! other services can read it. Everything else is stored in an envelope:
+//! other services can read it. Everything else is stored in an envelope, also what is called JSON and does not begin like it:
 //!
 //! | bytes | meaning |
 //! |---|---|
@@ -25,9 +25,15 @@ const TAGS_AT: usize = 6;
 
 /// The type of values that are stored without an envelope.
 pub(super) const JSON: &str = "application/json";
-/// The type that marks a value which the source does not have. It is stored with one tag of a generation that no tag ever
-/// has: scripts and former versions take it for a value with an invalidated tag.
+/// The type that marks a value which the source does not have. Its first tag has a generation that no tag ever has: scripts
+/// and former versions take it for a value with an invalidated tag.
 const ABSENT: &[u8] = b"application/vnd.gtx.absent";
+/// The generation of that tag.
+pub(super) const NO_GENERATION: u64 = 0;
+/// The most tags that a value and its mark have room for.
+pub(super) const MOST_TAGS: usize = 254;
+/// The type of other text that is stored without an envelope.
+const TEXT: &str = "text/plain; charset=utf-8";
 /// The type of bodies that are sent without a Content-Type.
 pub(super) const BINARY: &str = "application/octet-stream";
 
@@ -66,6 +72,17 @@ impl ContentType {
         Ok(Self::Other(Bytes::copy_from_slice(text)))
     }
 
+    /// The type of bytes without an envelope, which another program may have stored.
+    fn of_plain(raw: &[u8]) -> Self {
+        if is_like_json(raw) {
+            Self::Json
+        } else if std::str::from_utf8(raw).is_ok() {
+            Self::Other(Bytes::from_static(TEXT.as_bytes()))
+        } else {
+            Self::binary()
+        }
+    }
+
     pub(super) fn binary() -> Self {
         Self::Other(Bytes::from_static(BINARY.as_bytes()))
     }
@@ -89,7 +106,7 @@ impl ContentType {
 impl StoredValue {
     /// Encodes a value for Redis. `tags` include the generations under which the value is valid.
     pub(super) fn encode(content_type: ContentType, body: Bytes, tags: &[(Tag, u64)]) -> Self {
-        if content_type == ContentType::Json && tags.is_empty() && body.first() != MAGIC.first() {
+        if content_type == ContentType::Json && tags.is_empty() && is_like_json(&body) {
             return Self { raw: body, content_type, body_at: 0, tag_count: 0 };
         }
         let tags_length: usize = tags.iter().map(|(tag, _)| 1 + tag.as_str().len() + 8).sum();
@@ -111,10 +128,11 @@ impl StoredValue {
         Self { raw: Bytes::from(raw), content_type, body_at, tag_count: tags.len() }
     }
 
-    /// A mark that the source has no such value.
-    pub(super) fn absent() -> Result<Self, String> {
-        let marker = Tag::try_from("absent".to_owned())?;
-        Ok(Self::encode(ContentType::Other(Bytes::from_static(ABSENT)), Bytes::new(), &[(marker, 0)]))
+    /// A mark that the source has no such value. `tags` are those under which it is valid, with their generations.
+    pub(super) fn absent(tags: &[(Tag, u64)]) -> Result<Self, String> {
+        let marker = (Tag::try_from("absent".to_owned())?, NO_GENERATION);
+        let tags = [&[marker], tags].concat();
+        Ok(Self::encode(ContentType::Other(Bytes::from_static(ABSENT)), Bytes::new(), &tags))
     }
 
     /// Whether this is only a mark that the source has no such value.
@@ -132,7 +150,8 @@ impl StoredValue {
 
     fn parse(raw: Bytes) -> Option<Self> {
         if raw.first() != MAGIC.first() {
-            return Some(Self { raw, content_type: ContentType::Json, body_at: 0, tag_count: 0 });
+            let content_type = ContentType::of_plain(&raw);
+            return Some(Self { raw, content_type, body_at: 0, tag_count: 0 });
         }
         let mut rest = raw.strip_prefix(MAGIC)?;
         let content_at = usize::from(rest.try_get_u16().ok()?);
@@ -181,6 +200,16 @@ impl StoredValue {
     }
 }
 
+/// Whether bytes begin as JSON does. The rest of objects, lists and texts is not parsed: large ones are read often.
+fn is_like_json(raw: &[u8]) -> bool {
+    match raw.trim_ascii_start().first() {
+        Some(b'{' | b'[' | b'"') => true,
+        // Parsing ends behind the number or the word.
+        Some(b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => serde_json::from_slice::<serde::de::IgnoredAny>(raw).is_ok(),
+        _ => false,
+    }
+}
+
 /// Every length was limited to a byte when it was parsed.
 fn length_byte(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
@@ -222,6 +251,30 @@ mod tests {
         let value = StoredValue::encode(ContentType::Json, body.clone(), &[]);
         let read = StoredValue::decode(value.raw().clone()).expect("a stored value");
         assert_eq!((read.body(), read.content_type()), (body, &ContentType::Json));
+    }
+
+    #[test]
+    fn bytes_of_other_programs_have_the_type_that_they_look_like() {
+        let text = |raw: &'static [u8]| {
+            let value = StoredValue::decode(Bytes::from_static(raw)).expect("a value");
+            String::from_utf8(value.content_type().as_bytes().to_vec()).expect("ASCII")
+        };
+        for json in [b"{\"a\":1}".as_slice(), b" [1]", b"\"a\"", b"-1.5e3", b"42\n", b"true", b"null"] {
+            assert_eq!(text(json), JSON);
+        }
+        for plain in [b"".as_slice(), b"hello", b"true story", b"12:30", b"1 2", b"<p>", "\u{e9}".as_bytes()] {
+            assert_eq!(text(plain), TEXT);
+        }
+        assert_eq!(text(b"\xff\xfe"), BINARY);
+    }
+
+    #[test]
+    fn what_is_sent_as_json_stays_json() {
+        for body in [b"".as_slice(), b"hello", b"12:30", b"\xff"] {
+            let value = StoredValue::encode(ContentType::Json, Bytes::from_static(body), &[]);
+            let read = StoredValue::decode(value.raw().clone()).expect("a value");
+            assert_eq!((read.content_type(), read.etag()), (&ContentType::Json, value.etag()));
+        }
     }
 
     #[test]

@@ -41,26 +41,28 @@ impl CacheService {
     /// Returns the tags with their generations. They must be read before the value is written: an invalidation in
     /// between then affects the new value too.
     ///
-    /// Each tag is kept for a TTL of its own, milliseconds, see [`CacheService::tag_ttl`].
+    /// Each tag is kept for a TTL of its own, milliseconds, see [`CacheService::tag_ttl`]. Also returns the microseconds since
+    /// the last invalidation of any of them, if that is known.
     ///
     /// # Errors
-    /// [`CacheError::LeaseLost`] if a tag was invalidated after `since`, when the lease of the value was granted.
+    /// [`CacheError::LeaseLost`] if a tag was invalidated after `since`, when the lease of the value was granted by the same
+    /// clock.
     pub(super) async fn open_tags(
         &self,
         tags: impl IntoIterator<Item = (&Tag, u64)>,
         since: Option<u64>,
-    ) -> Result<Vec<(Tag, u64)>, CacheError> {
+    ) -> Result<(Vec<(Tag, u64)>, Option<u64>), CacheError> {
         let (tags, calls): (Vec<&Tag>, Vec<_>) =
             tags.into_iter().map(|(tag, ttl)| (tag, scripts::open_tag(&self.keys.tag(tag), ttl, since))).unzip();
         // Nothing that a client can see is changed before the value itself is written.
         let answers = self.redis.call_all(calls).await.map_err(RedisFault::not_applied)?;
-        tags.into_iter()
-            .zip(answers)
-            .map(|(tag, answer)| {
-                let generation = answer.map_err(RedisFault::not_applied)?;
-                Ok((tag.clone(), generation.ok_or(CacheError::LeaseLost)?))
-            })
-            .collect()
+        let (mut opened, mut newest) = (Vec::with_capacity(tags.len()), None);
+        for (tag, answer) in tags.into_iter().zip(answers) {
+            let (generation, age) = answer.map_err(RedisFault::not_applied)?;
+            opened.push((tag.clone(), generation.ok_or(CacheError::LeaseLost)?));
+            newest = newest.into_iter().chain(age).min();
+        }
+        Ok((opened, newest))
     }
 
     /// Whether all tags of a value still have the generations under which it was written. A read that extends the

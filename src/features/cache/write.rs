@@ -61,7 +61,11 @@ impl CacheService {
             let left = if options.keep_ttl { self.kept_ttl(&entry, &options.tags, ttl).await? } else { ttl };
             let tag_ttl = self.tag_ttl(left);
             let since = options.lease.as_deref().and_then(granted_at);
-            let tags = self.open_tags(options.tags.iter().map(|tag| (tag, tag_ttl)), since).await?;
+            // The nodes of a cluster have clocks of their own: the script that stores the value compares ages there.
+            let has_clocks = self.redis.is_cluster();
+            let tags = options.tags.iter().map(|tag| (tag, tag_ttl));
+            let (tags, invalidated) = self.open_tags(tags, since.filter(|_| !has_clocks)).await?;
+            let invalidated = invalidated.filter(|_| has_clocks && since.is_some());
             let value = StoredValue::encode(options.content_type, options.body, &tags);
             let mut expected = match &options.conditions {
                 none if none.is_empty() => Expected::Anything,
@@ -70,7 +74,7 @@ impl CacheService {
             };
             let lease = options.lease.as_deref().unwrap_or_default();
             for _ in 0..ATTEMPTS {
-                let put = scripts::put(&entry, value.raw(), ttl, options.keep_ttl, &expected, lease);
+                let put = scripts::put(&entry, value.raw(), ttl, options.keep_ttl, &expected, lease, invalidated);
                 if let Some(mut stored) = self.change_and_index(key, put).await? {
                     stored.created |= matches!(expected, Expected::Invalid(_));
                     return Ok((stored, value.etag()));
@@ -205,7 +209,7 @@ impl CacheService {
                 }
                 match self.look(&entry, None).await? {
                     Lookup::Absent => {}
-                    Lookup::Invalid(digest) | Lookup::RememberedAbsent(digest) => {
+                    Lookup::Invalid(digest) | Lookup::RememberedAbsent(digest, _) => {
                         self.drop_invalid(&entry, &digest).await?;
                     }
                     // A value with tags has an envelope, so it is not a number.
@@ -259,7 +263,7 @@ impl CacheService {
         }
         Ok(match look {
             Lookup::Absent => Expected::Absent,
-            Lookup::Invalid(digest) | Lookup::RememberedAbsent(digest) => Expected::Invalid(digest),
+            Lookup::Invalid(digest) | Lookup::RememberedAbsent(digest, _) => Expected::Invalid(digest),
             Lookup::Valid(hit) => Expected::Valid(hit.value.digest()),
         })
     }

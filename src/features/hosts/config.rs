@@ -31,8 +31,10 @@ impl Section for HostsConfig {
             ("recent_samples", self.recent_samples == 0),
             ("max_hosts", self.max_hosts == 0),
             ("unstored_samples", self.unstored_samples == 0),
-            ("batch_interval", self.batch_interval.as_millis() == 0),
-            ("cleanup_interval", self.cleanup_interval.as_millis() == 0),
+        ])?;
+        FieldError::reject_short([
+            ("batch_interval", self.batch_interval),
+            ("cleanup_interval", self.cleanup_interval),
         ])?;
         // A sample older than the retention would be accepted and trimmed by the same write.
         if self.retention < self.max_behind {

@@ -23,6 +23,8 @@ const MAX_ID: usize = 128;
 
 /// Separates a name from the organisation to which it belongs.
 const OF: char = '!';
+/// The character after it, also below all characters of names.
+const AFTER_OF: char = '"';
 
 impl HostId {
     /// # Errors
@@ -49,6 +51,11 @@ impl HostId {
     /// The host of this name that is stored under the name alone.
     pub(super) fn plain(&self) -> Self {
         if self.0.contains(OF) { Self(self.name().into()) } else { self.clone() }
+    }
+
+    /// A position in the order of hosts: after all forms of this name, and before every other name that follows it.
+    pub(super) fn end(&self) -> Self {
+        Self(format!("{}{AFTER_OF}", self.name()).into())
     }
 
     /// The text under which the host is stored.

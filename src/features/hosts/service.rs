@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 use std::slice;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,7 +15,7 @@ use super::metrics::HostMetrics;
 use super::model::{Agent, Flushed, HostId, Latest, Recent, Source, StorageState, newer};
 use super::sample::Sample;
 use super::store::history::{History, Order, distinct};
-use super::store::keys::HostKeys;
+use super::store::keys::{EXPIRY_MARGIN, HostKeys};
 use super::store::scripts;
 use super::tenancy::{AccessScope, Organisation, Owners};
 use crate::clock::{Clock, MAX_TIMESTAMP, UnixMillis};
@@ -46,6 +46,8 @@ pub(super) struct HostService {
     pub(super) spool: Option<Spool>,
     flush_requests: mpsc::Sender<FlushRequest>,
     pub(super) next_seq: Arc<AtomicU64>,
+    /// The last deletion that memory has followed.
+    pub(super) last_deletion: Arc<Mutex<String>>,
 }
 
 /// A host that the caller can access.
@@ -83,6 +85,7 @@ impl HostService {
             flush_requests,
             config: Arc::new(config),
             next_seq: Arc::new(AtomicU64::new(replica << 32)),
+            last_deletion: Arc::new(Mutex::new("0".to_owned())),
         };
         Ok((service, incoming))
     }
@@ -100,7 +103,7 @@ impl HostService {
     ) -> Result<StorageState, HostsError> {
         let host = self.host_for_writing(scope, id).await?;
         // While Redis is available, waiting samples will be stored soon: agents retry, and none is dropped.
-        if self.spool.is_none() && self.memory.is_full(samples.len()) && self.redis.report().connected {
+        if self.spool.is_none() && self.memory.is_full(&host.owner, samples.len()) && self.redis.report().connected {
             return Err(HostsError::TooManySamples);
         }
         self.metrics.accepted.inc_by(samples.len() as u64);
@@ -291,7 +294,17 @@ impl HostService {
         };
         // Memory first: its waiting samples would be written after the deletion.
         let was_in_memory = self.memory.remove(&id);
-        let forgotten = self.forget(&id, &owner).await;
+        let forgotten = async {
+            // Other replicas must not write theirs either.
+            let ttl = self.config.retention.as_millis() + EXPIRY_MARGIN;
+            let places = [self.keys.history(&id).chunks, self.keys.current(&id)];
+            let marks = places.iter().map(|key| scripts::mark_deleted(key, &self.clock, ttl));
+            RedisFault::of_steps(self.redis.call_all(marks).await?)?;
+            self.forget(&id, &owner).await.map_err(RedisFault::partly_applied)?;
+            self.tell_deletion(&id).await;
+            Ok(())
+        };
+        let forgotten = forgotten.await;
         Ok(if was_in_memory { forgotten.map_err(RedisFault::partly_applied) } else { forgotten }?)
     }
 

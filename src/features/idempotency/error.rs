@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::problem::{INTERNAL, Problem};
+use crate::http::problem::{ANSWER_TOO_LARGE, INTERNAL, Problem};
 use crate::problems;
 use crate::redis::{Outcome, RedisFault};
 
@@ -12,9 +12,6 @@ problems! { PROBLEMS:
     KEY_REUSED = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another request",
         "The key was used with another query, body, content type or other header that has a meaning. Use a new key for a new \
          request.";
-    ANSWER_TOO_LARGE = "idempotency-answer-too-large", CONFLICT, "The request succeeded, but its response was not kept",
-        "The first attempt succeeded. Its response was larger than 64 KiB, or larger than 1 KiB after 4 MiB of such responses \
-         were kept for the credential: read the result instead.";
 }
 
 /// The longest delay that a client is asked for: few attempts take as long as their claim.

@@ -28,15 +28,16 @@ const MEANINGFUL: [&str; 7] = [
     "durability",
 ];
 
-/// Hashes the query, the content type and the [`MEANINGFUL`] headers; method, path and caller are part of the record's name.
-/// A header that is absent adds nothing, as in the records of earlier versions.
-pub(super) fn request_hash(uri: &Uri, headers: &HeaderMap) -> Hash {
+/// Hashes the query, the content type, the [`MEANINGFUL`] headers and the [limits](crate::http::auth::Principal::limits) of the
+/// caller, whose keys no handler checks when a response is repeated; method, path and caller are part of the record's name. What is absent adds
+/// nothing, as in the records of earlier versions.
+pub(super) fn request_hash(uri: &Uri, headers: &HeaderMap, limits: impl Iterator<Item = String>) -> Hash {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let query = uri.query().unwrap_or_default().as_bytes();
     let hash = framed(framed(Sha256::new(), query), content_type);
     let meaningful = MEANINGFUL.iter().flat_map(|name| headers.get_all(*name).iter().map(move |value| (name, value)));
     let hash = meaningful.fold(hash, |hash, (name, value)| framed(framed(hash, name.as_bytes()), value.as_bytes()));
-    hash.finalize().into()
+    limits.fold(hash, |hash, scope| framed(hash, scope.as_bytes())).finalize().into()
 }
 
 /// A body that is hashed while it is read.
@@ -118,11 +119,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("fencing-token", "1".parse().expect("a header"));
         let plain: Hash = framed(framed(Sha256::new(), b"b=1"), b"").finalize().into();
-        assert_eq!(request_hash(&uri, &headers), plain);
+        assert_eq!(request_hash(&uri, &headers, std::iter::empty()), plain);
         headers.insert("x-ratelimit-key", "a".parse().expect("a header"));
-        let of_key = request_hash(&uri, &headers);
+        let of_key = request_hash(&uri, &headers, std::iter::empty());
         headers.append("x-ratelimit-key", "b".parse().expect("a header"));
-        let of_keys = request_hash(&uri, &headers);
+        let of_keys = request_hash(&uri, &headers, std::iter::empty());
         assert!(of_key != plain && of_keys != plain && of_key != of_keys);
     }
 

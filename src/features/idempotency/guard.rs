@@ -18,7 +18,7 @@ use super::recorded_response::{REPLAYED, RecordedResponse};
 use super::scripts::Recording;
 use super::service::{Attempt, IdempotencyService};
 use crate::config::value::Span;
-use crate::http::access::Repetition;
+use crate::http::access::{FreesMemory, Repetition};
 use crate::http::auth::Principal;
 use crate::http::extract::BodyLimit;
 use crate::http::idempotent_operation::{FirstResponse, LimitedLife, MAX_KEY, Repeated, Unrecorded};
@@ -72,11 +72,11 @@ impl IdempotencyService {
         let key = idempotency_key(request.headers())?;
         let operation = keys::operation(caller, request.method(), request.uri().path(), key);
         let repetition = request.extensions().get().copied().unwrap_or(Repetition::Replay);
-        let hash = request_hash(request.uri(), request.headers());
-        let attempt = self.attempt(&operation)?;
+        let hash = request_hash(request.uri(), request.headers(), caller.limits());
+        let mut attempt = self.attempt(&operation, request.extensions().get::<FreesMemory>().is_some())?;
         let mut first = None;
         let is_optional = repetition == Repetition::ReplayIfRecorded;
-        let claimed = match self.claim(&attempt, None, is_optional.then_some(self.open_timeout)).await {
+        let claimed = match self.claim(&mut attempt, None, is_optional.then_some(self.open_timeout)).await {
             // A claim that arrives late blocks the key until its lease ends.
             Err(IdempotencyError::Redis(_)) if is_optional => return Ok(run(request).await),
             claimed => claimed?,
@@ -93,7 +93,7 @@ impl IdempotencyService {
                 let replayed = recording.answer.replay(recording.remaining);
                 return replayed.ok_or_else(|| IdempotencyError::AnswerTooLarge.into());
             }
-            if self.claim(&attempt, Some(&body), None).await?.is_some() {
+            if self.claim(&mut attempt, Some(&body), None).await?.is_some() {
                 // Another repetition has replaced the record in the meantime.
                 return Err(IdempotencyError::InProgress { remaining: Duration::ZERO }.into());
             }
@@ -128,7 +128,7 @@ impl IdempotencyService {
             return Ok(response);
         }
         let life = response.extensions().get().map_or(Duration::MAX, |LimitedLife { life, .. }| *life);
-        let retention = self.retention.duration().min(life).as_millis();
+        let retention = attempt.retention.duration().min(life).as_millis();
         let retention = Span::from_millis(u64::try_from(retention).unwrap_or(u64::MAX));
         let is_kept = !status.is_client_error() && !status.is_server_error() && retention.as_millis() > 0;
         if !is_kept || response.extensions().get::<Unrecorded>().is_some() {

@@ -8,10 +8,12 @@
 //!
 //! - The first attempt claims the record, runs, and stores its response there for `idempotency.retention`.
 //! - A repetition receives that response with `Idempotency-Replayed: true`. A different query, body, content type or other
-//!   header that has a meaning is 422.
+//!   header that has a meaning is 422, and so are other limits of the caller's scopes to keys.
 //! - Longer response bodies are counted for their caller, and not recorded beyond a limit: a repetition is 409 then.
 //! - While an attempt runs, others receive 409. The claim is a lease that the attempt renews, so that a lost caller,
 //!   deadline or process does not block the key for long.
+//! - A full Redis permits the claim of an operation that may free memory, and keeps the response for a minute: short records do
+//!   not fill it further, and a deletion is not repeated on what was stored since.
 //! - Errors are not recorded. Nothing was changed or the outcome is unknown, and in both cases a retry should run.
 //! - A response that its route marks as `Unrecorded` is not recorded either: its content must not be kept in Redis, or
 //!   it states that nothing was changed.

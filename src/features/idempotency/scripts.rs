@@ -31,25 +31,38 @@ pub(super) struct Recording {
     pub remaining: Span,
 }
 
-/// `None`: the record is claimed. Otherwise what an earlier attempt recorded.
-pub(super) type Claim = Result<Option<Recording>, IdempotencyError>;
+/// What became of a claim.
+#[derive(Debug)]
+pub(super) enum Claimed {
+    Taken,
+    /// It is taken, and Redis is at `maxmemory`.
+    TakenInFullRedis,
+    /// An earlier attempt has recorded this.
+    Recorded(Box<Recording>),
+}
+
+/// What became of a claim, or that another attempt runs.
+type Claim = Result<Claimed, IdempotencyError>;
 
 /// Claims a record for the duration of `lease`, or returns what an earlier attempt recorded.
 ///
-/// The claim replaces a recorded response whose body is `replaceable`. The reply is [`IdempotencyError::InProgress`]
+/// The claim of an attempt that may free memory (`frees`) is permitted in a full Redis. The claim replaces a recorded response
+/// whose body is `replaceable`. The reply is [`IdempotencyError::InProgress`]
 /// while another attempt runs.
 pub(super) fn claim(
     record: &Key,
     owner: &str,
     lease: Span,
+    frees: bool,
     replaceable: Option<&[u8]>,
 ) -> ScriptCall<(i64, u64, Vec<Vec<u8>>), Claim> {
-    let call = CLAIM.write(&[record]).arg(owner).arg(lease.as_millis()).arg(replaceable);
+    let call = CLAIM.write(&[record]).arg(owner).arg(lease.as_millis()).arg(u8::from(frees)).arg(replaceable);
     call.returns(|raw| match (raw.0, raw.2.as_slice()) {
-        (0, []) => Ok(Ok(None)),
+        (0, []) => Ok(Ok(Claimed::Taken)),
+        (3, []) => Ok(Ok(Claimed::TakenInFullRedis)),
         (1, []) => Ok(Err(IdempotencyError::InProgress { remaining: Duration::from_millis(raw.1) })),
         (2, fields) => match done(fields, Span::from_millis(raw.1)) {
-            Some(recording) => Ok(Ok(Some(recording))),
+            Some(recording) => Ok(Ok(Claimed::Recorded(Box::new(recording)))),
             None => Err(BadReply::new(fields.len())),
         },
         (code, fields) => Err(BadReply::new((code, fields.len()))),

@@ -7,10 +7,10 @@ use super::error::IdempotencyError;
 use super::fingerprint::Hash;
 use super::keys;
 use super::recorded_response::RecordedResponse;
-use super::scripts::{self, Claim};
+use super::scripts::{self, Claimed, Recording};
 use crate::config::value::Span;
 use crate::http::auth::Principal;
-use crate::http::idempotent_operation::OperationId;
+use crate::http::idempotent_operation::{OperationId, SHORT_ANSWER};
 use crate::redis::{Key, Redis, RedisFault};
 use crate::telemetry::episodes;
 
@@ -29,18 +29,23 @@ pub(super) struct IdempotencyService {
     pub open_timeout: Duration,
 }
 
-/// The longest response body that is recorded without being counted, bytes: as long as what most writes answer, or send.
-const UNCOUNTED: usize = 1 << 10;
-
 /// The most bytes of longer response bodies that are recorded for one caller during a retention. A client that sends short
 /// requests with long responses would fill the memory of Redis.
 const MOST_KEPT: usize = 4 << 20;
+
+/// The longest retention of a response that is recorded while Redis is at `maxmemory`: a client that did not receive it asks
+/// again at once, and records must not fill Redis further.
+const RETENTION_IN_FULL_REDIS: Span = Span::from_millis(60_000);
 
 /// A record that one attempt has claimed.
 #[derive(Debug)]
 pub(super) struct Attempt {
     record: Key,
     owner: String,
+    /// Whether it may free memory of Redis.
+    frees: bool,
+    /// How long its response may be recorded.
+    pub retention: Span,
 }
 
 impl IdempotencyService {
@@ -48,26 +53,35 @@ impl IdempotencyService {
     ///
     /// # Errors
     /// [`IdempotencyError::NoRandomness`].
-    pub(super) fn attempt(&self, operation: &OperationId) -> Result<Attempt, IdempotencyError> {
-        let owner = getrandom::u64()?;
-        Ok(Attempt { record: keys::record(self.redis.keys(), operation), owner: format!("{owner:016x}") })
+    pub(super) fn attempt(&self, operation: &OperationId, frees: bool) -> Result<Attempt, IdempotencyError> {
+        let (record, owner) = (keys::record(self.redis.keys(), operation), format!("{:016x}", getrandom::u64()?));
+        Ok(Attempt { record, owner, frees, retention: self.retention })
     }
 
     /// Claims the operation's record for [`PENDING_LEASE`], or returns its content, unless that is a response with the
-    /// body `replaceable`. Waits for a silent Redis no longer than `patience`. One EVALSHA, O(1).
+    /// body `replaceable`. Waits for a silent Redis no longer than `patience`. A full Redis permits only the claim of an attempt
+    /// that may free memory. One EVALSHA, O(1).
     ///
     /// # Errors
     /// [`IdempotencyError::InProgress`] while another attempt runs, [`IdempotencyError::Redis`] if Redis failed.
     pub(super) async fn claim(
         &self,
-        attempt: &Attempt,
+        attempt: &mut Attempt,
         replaceable: Option<&[u8]>,
         patience: Option<Duration>,
-    ) -> Claim {
-        let call = scripts::claim(&attempt.record, &attempt.owner, PENDING_LEASE, replaceable);
-        match patience {
+    ) -> Result<Option<Recording>, IdempotencyError> {
+        let call = scripts::claim(&attempt.record, &attempt.owner, PENDING_LEASE, attempt.frees, replaceable);
+        let claimed = match patience {
             Some(patience) => self.redis.call_if_responsive(patience, call).await?,
             None => self.redis.call(call).await?,
+        };
+        match claimed? {
+            Claimed::Taken => Ok(None),
+            Claimed::TakenInFullRedis => {
+                attempt.retention = attempt.retention.min(RETENTION_IN_FULL_REDIS);
+                Ok(None)
+            }
+            Claimed::Recorded(recording) => Ok(Some(*recording)),
         }
     }
 
@@ -87,7 +101,7 @@ impl IdempotencyService {
 
     /// Whether a response body may be recorded for this caller. Without an answer of Redis it is not.
     pub(super) async fn may_keep(&self, caller: &Principal, bytes: usize) -> bool {
-        if bytes <= UNCOUNTED {
+        if bytes <= SHORT_ANSWER {
             return true;
         }
         let kept = keys::kept(self.redis.keys(), caller);
@@ -103,7 +117,7 @@ impl IdempotencyService {
         answer: &RecordedResponse,
         retention: Span,
     ) {
-        let Attempt { record, owner } = attempt;
+        let Attempt { record, owner, .. } = attempt;
         let call = scripts::complete(record, owner, retention, request, body, answer);
         log_update(record, "the response is not recorded", self.redis.call(call).await);
     }

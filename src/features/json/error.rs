@@ -84,9 +84,15 @@ pub(super) static RESET_PROBLEMS: &[&[&ProblemKind]] =
 /// All problems of an operation that changes a document and reads a body.
 pub(super) static BODY_PROBLEMS: &[&[&ProblemKind]] =
     &[problem::CALLER, problem::REDIS_WRITE, LOOKUP, CHANGE, problem::JSON_BODY, &[&JSON_TOO_LARGE]];
-/// All problems of a batch; the problems of its items are part of the reply.
-pub(super) static BATCH_PROBLEMS: &[&[&ProblemKind]] =
-    &[problem::CALLER, problem::REDIS_WRITE, problem::JSON_BODY, &[&problem::INVALID_QUERY]];
+/// All problems of a batch; those of its items are part of the reply unless all of its changes fail.
+pub(super) static BATCH_PROBLEMS: &[&[&ProblemKind]] = &[
+    problem::CALLER,
+    problem::REDIS_WRITE,
+    LOOKUP,
+    CHANGE,
+    problem::JSON_BODY,
+    &[&JSON_TOO_LARGE, &problem::STALE_FENCE],
+];
 
 /// Why an operation on a document failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -124,6 +130,8 @@ pub(super) enum JsonError {
     Contended,
     #[error("the value under this key is not a JSON document")]
     NotJson,
+    #[error("the first attempt succeeded, but its answer was not kept")]
+    AnswerNotKept,
     #[error(transparent)]
     Encryption(#[from] EncryptionError),
     #[error(transparent)]
@@ -134,6 +142,9 @@ impl From<JsonError> for Problem {
     fn from(error: JsonError) -> Self {
         let kind = match &error {
             JsonError::Redis(fault) => return Self::from(fault.clone()),
+            JsonError::AnswerNotKept => {
+                return Self::new(&problem::ANSWER_TOO_LARGE).detail(&error).outcome(Outcome::Applied);
+            }
             JsonError::NoDocument => return Self::new(&JSON_MISSING).detail(&error),
             JsonError::PathMissing { .. } => return Self::new(&JSON_PATH_MISSING).detail(&error),
             JsonError::WrongType { .. } => &JSON_WRONG_TYPE,

@@ -6,7 +6,7 @@
 //! | `json:text:{<document's name>}` | string: a SHA-1 of the text that `RedisJSON` returns, then the text as written, if the two differ | the document's | DELETE |
 //! | `json:version:{<document's name>}` | string: integer | the document's and 7 days | expiry |
 //! | `json:fence:{<document's name>}` | integer: the highest fencing token seen | the version's and `fencing.outlive` | expiry |
-//! | `json:answer:<operation>:{<document's name>}` | string: the answer of a change, for a repeated request | 24 hours | expiry |
+//! | `json:answer:<operation>:{<document's name>}` | string: the answer of a change, for a repeated request; `-` if it is long | 24 hours | expiry |
 //! | `json:{backend}` | string: `native` or `module`, the storage backend of the deployment | none | never |
 //! | `json:changes` | channel: one message per change | | |
 //!

@@ -22,13 +22,17 @@ use super::service::JsonService;
 use super::stored::{Snapshot, StoredDocument, etag};
 use super::work::{INLINE_BYTES, WorkBudget};
 use crate::http::conditional::{ETag, Preconditions};
-use crate::http::idempotent_operation::OperationId;
+use crate::http::idempotent_operation::{OperationId, SHORT_ANSWER};
 use crate::redis::{Backoff, FencingToken};
 
 /// The upper limit of the first random pause between two tries; a write takes about a millisecond.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The upper limit of every further pause; the limit doubles until it reaches this one.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Stored in place of an answer of more than [`SHORT_ANSWER`] bytes: short requests would fill Redis with their answers. It is
+/// neither JSON nor encrypted.
+const NOT_KEPT: &[u8] = b"-";
 
 /// A change of one document, with everything that decides whether and how it is made.
 #[derive(Debug)]
@@ -332,7 +336,10 @@ impl JsonService {
         let operation = update.options.operation.as_ref();
         let has_secrets = self.encryption.encrypts(key);
         let answer = match reply {
-            Some(reply) if operation.is_some() => Some(self.encryption.encrypt_answer(key, reply.to_bytes())?),
+            Some(reply) if operation.is_some() => Some(match reply.to_bytes() {
+                long if long.len() > SHORT_ANSWER => NOT_KEPT.to_vec(),
+                short => self.encryption.encrypt_answer(key, short)?,
+            }),
             _ => None,
         };
         let fence = self.fence(keys, update.options.token);
@@ -354,6 +361,9 @@ impl JsonService {
 
     /// The result of an operation that ran before.
     fn repeated(&self, key: &DocumentKey, answer: Vec<u8>) -> Result<Updated, JsonError> {
+        if answer == NOT_KEPT {
+            return Err(JsonError::AnswerNotKept);
+        }
         let reply = ChangeReply::from_bytes(&self.encryption.decrypt_answer(key, answer)?);
         Ok(Updated { reply: reply.ok_or(JsonError::NotJson)?, etag: None, ttl: None })
     }

@@ -87,13 +87,19 @@ impl LockService {
             // The first lease has aged while the last one was acquired, so validity is calculated now.
             leases.iter().map(AcquiredLease::grant).collect::<Result<Vec<_>, LockError>>()
         };
-        let grants = acquired.await;
+        let mut grants = acquired.await;
         if grants.is_ok() {
             for lease in leases {
                 lease.pending.keep();
             }
         } else {
-            join_all(leases.into_iter().map(|lease| self.release_lease(lease))).await;
+            let released = join_all(leases.into_iter().map(|lease| self.release_lease(lease))).await;
+            // A lease that is released later, in the background, is a change that others see.
+            if let Err(LockError::Redis(fault)) = &grants
+                && released.contains(&false)
+            {
+                grants = Err(fault.clone().partly_applied().into());
+            }
         }
         grants
     }
@@ -124,16 +130,16 @@ impl LockService {
         acquired
     }
 
-    /// Releases a lease; if that fails, the release queue retries in the background.
-    pub(super) async fn release_lease(&self, mut acquired: AcquiredLease) {
+    /// Releases a lease, and returns whether it is released; if not, the release queue retries in the background.
+    pub(super) async fn release_lease(&self, mut acquired: AcquiredLease) -> bool {
         let release = &mut acquired.pending.release;
-        if let Ok(ownership) = self.backend.release(&release.resource, &release.token, None).await {
-            release.state = LeaseState::NotHeld;
-            if let Ownership::Held(ends_us) = ownership {
-                self.metrics.released.inc();
-                self.index.released(release.resource.clone(), ends_us);
-            }
+        let Ok(ownership) = self.backend.release(&release.resource, &release.token, None).await else { return false };
+        release.state = LeaseState::NotHeld;
+        if let Ownership::Held(ends_us) = ownership {
+            self.metrics.released.inc();
+            self.index.released(release.resource.clone(), ends_us);
         }
+        true
     }
 
     async fn acquire_immediately(self: &Arc<Self>, spec: &AcquireSpec) -> Result<AcquiredLease, LockError> {

@@ -20,7 +20,8 @@ problems! { PROBLEMS:
     LOCK_UNAVAILABLE = "lock-unavailable", SERVICE_UNAVAILABLE, "The lock cannot be granted safely at the moment",
         "Too few lock nodes responded, or the response came too late for the lease. Retry after Retry-After.";
     TOO_MANY_WAITERS = "too-many-waiters", TOO_MANY_REQUESTS, "Too many clients are waiting already",
-        "The limits are locks.queue_limit per lock and locks.waiters per replica. Retry after Retry-After.";
+        "The limits are locks.queue_limit per lock and locks.waiters per replica; one credential has at most half of both at a \
+         replica. Retry after Retry-After.";
     WAIT_INTERRUPTED = "wait-interrupted", SERVICE_UNAVAILABLE, "The replica is stopping and ended the wait",
         "Nothing was acquired. Retry; another replica will handle the request.";
 }

@@ -26,6 +26,8 @@ pub(super) struct LocalWaiters {
     queues: Mutex<LocalQueues>,
     /// The places of waiters.
     places: Slots,
+    /// The most waiters of one credential for one lock: half of its queue.
+    share: usize,
     /// The longest time in which no waiter of a lock asks Redis, in case a message was lost, another program released the
     /// lock or its key was deleted by hand.
     recheck: Duration,
@@ -37,6 +39,13 @@ struct LocalQueues {
     /// By the name of the lease's key.
     by_lease: HashMap<String, LocalQueue>,
     joined: u64,
+}
+
+impl LocalQueues {
+    fn waiters_of(&self, credential: Option<usize>, lease: &str) -> usize {
+        let waiting = self.by_lease.get(lease).into_iter().flat_map(|queue| queue.waiting.values());
+        waiting.filter(|signal| signal.credential == credential).count()
+    }
 }
 
 /// The local waiters of one lock, in the order in which they joined.
@@ -59,6 +68,8 @@ impl LocalQueue {
 struct Signal {
     /// The name in the waiter's ticket.
     name: String,
+    /// The waiter's credential; `None` if callers are not told apart.
+    credential: Option<usize>,
     /// Whether the waiter should ask now.
     is_due: AtomicBool,
     wake: Notify,
@@ -72,20 +83,27 @@ impl Signal {
 }
 
 impl LocalWaiters {
-    pub(super) fn new(limit: usize, recheck: Duration, waiting: IntGauge) -> Arc<Self> {
-        Arc::new(Self { queues: Mutex::default(), places: Slots::new(limit), recheck, waiting })
+    /// Waiters of at most `limit` clients, in queues of `queue_limit`.
+    pub(super) fn new(limit: usize, queue_limit: usize, recheck: Duration, waiting: IntGauge) -> Arc<Self> {
+        let (places, share) = (Slots::new(limit), queue_limit.div_ceil(2));
+        Arc::new(Self { queues: Mutex::default(), places, share, recheck, waiting })
     }
 
     /// Joins the local queue of a lease; `name` is part of the waiter's ticket. `None` if this replica has too many
-    /// waiters, or the caller half of what it may have.
+    /// waiters, or the caller half of what it or the queue may have.
     ///
     /// Join before the first request to Redis, so that no message is missed.
     pub(super) fn join(self: &Arc<Self>, caller: &Principal, lease: &str, name: &str) -> Option<Waiter> {
         let place = self.places.take_for(caller).ok()?;
+        let credential = place.credential();
         let mut queues = self.lock();
+        if credential.is_some() && queues.waiters_of(credential, lease) >= self.share {
+            return None;
+        }
         queues.joined += 1;
         let position = queues.joined;
-        let signal = Arc::new(Signal { name: name.to_owned(), is_due: AtomicBool::new(false), wake: Notify::new() });
+        let (name, is_due) = (name.to_owned(), AtomicBool::new(false));
+        let signal = Arc::new(Signal { name, credential, is_due, wake: Notify::new() });
         let queue = queues
             .by_lease
             .entry(lease.to_owned())

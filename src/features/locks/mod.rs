@@ -76,7 +76,7 @@ pub static FEATURE: Feature = Feature {
             REDIS_WRITE,
             error::ACQUIRE_ALL,
         ]),
-        Access::scoped("PATCH", "/locks/{resource}", WRITE).repeated_by(Repetition::Rerun).problems(&[
+        Access::scoped("PATCH", "/locks/{resource}", WRITE).frees().repeated_by(Repetition::Rerun).problems(&[
             CALLER,
             JSON_BODY,
             REDIS_WRITE,

@@ -56,7 +56,8 @@ impl LockService {
         let backend = LockBackend::new(deps, &config)?;
         let (index, changes) = LockIndex::new(&redis, &deps.clock, &config, &metrics);
         let (releases, pending) = ReleaseQueue::new(&backend, &index, &metrics);
-        let waiters = LocalWaiters::new(config.waiters, config.recheck.duration(), metrics.waiting.clone());
+        let waiters =
+            LocalWaiters::new(config.waiters, config.queue_limit, config.recheck.duration(), metrics.waiting.clone());
         let (writer, worker, receiver) = (index.clone(), Arc::clone(&releases), Arc::clone(&waiters));
         deps.tasks.plan("locks.index", |stop| writer.write_changes(changes, stop));
         deps.tasks.plan("locks.returns", |stop| worker.finish_all(pending, stop));

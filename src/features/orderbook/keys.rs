@@ -8,7 +8,7 @@
 //! | `orderbook:{<symbol>}:state` | hash: generation, sequence, rules | |
 //! | `orderbook:{<symbol>}:buy`, `:sell` | sorted sets of orders, best first | |
 //! | `orderbook:{<symbol>}:buy:levels`, `:sell:levels` | sorted sets of prices, best first | |
-//! | `orderbook:{<symbol>}:levels` | hash: totals of prices | |
+//! | `orderbook:{<symbol>}:levels` | hash: totals of prices; owners who have the most orders | |
 //! | `orderbook:{<symbol>}:orders` | hash: records of orders | |
 //! | `orderbook:{<symbol>}:expiry` | sorted set of order ids by their end | |
 //! | `orderbook:{<symbol>}:deltas` | stream of changes, the newest 10,000 | |

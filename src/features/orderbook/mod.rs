@@ -119,12 +119,24 @@ pub static FEATURE: Feature = Feature {
             CANCEL,
         ]),
         Access::scoped("PATCH", "/orderbooks/{symbol}/orders/{order_id}", WRITE)
+            .frees()
             .repeated_by(Repetition::Refresh)
             .problems(&[CALLER, REDIS_WRITE, JSON_BODY, BOOK, ORDERS, NUMBERS, CANCEL, AMEND]),
         Access::scoped("POST", "/orderbooks/{symbol}/orders/batch", WRITE)
             .heavy()
+            .frees()
             .repeated_by(Repetition::Refresh)
-            .problems(&[CALLER, REDIS_WRITE, JSON_BODY, BOOK]),
+            .problems(&[
+                CALLER,
+                REDIS_WRITE,
+                JSON_BODY,
+                BOOK,
+                ORDERS,
+                NUMBERS,
+                PLACE,
+                CANCEL,
+                &[&error::ORDER_CANCELLED],
+            ]),
         Access::scoped("DELETE", "/orderbooks/{symbol}/orders", WRITE).problems(&[CALLER, REDIS_WRITE, BOOK, ORDERS]),
         Access::scoped("DELETE", "/orders", WRITE).heavy().problems(&[CALLER, REDIS_WRITE, &[&INVALID_QUERY]]),
         Access::scoped("POST", "/orderbooks/{symbol}/fills", MATCH).fenced().problems(&[

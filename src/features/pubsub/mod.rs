@@ -93,7 +93,8 @@ pub static FEATURE: Feature = Feature {
             CALLER,
             REDIS_WRITE,
             JSON_BODY,
-            &[&error::MESSAGES_REFUSED],
+            PUBLISH,
+            &[&error::MESSAGES_REFUSED, &error::CHANNEL_UNKNOWN],
         ]),
         Access::in_band("POST", "/pubsub/{channel}").fenced().problems(&[
             CALLER,
@@ -129,7 +130,7 @@ pub static FEATURE: Feature = Feature {
         Access::scoped("POST", "/publish", WRITE).problems(SERVER_API),
         Access::scoped("POST", "/broadcast", WRITE).heavy().problems(SERVER_API),
         Access::scoped("POST", "/history", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
-        Access::scoped("POST", "/history_remove", ADMIN).repeated_by(Repetition::Rerun).problems(SERVER_API),
+        Access::scoped("POST", "/history_remove", ADMIN).frees().repeated_by(Repetition::Rerun).problems(SERVER_API),
         Access::scoped("POST", "/presence", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
         Access::scoped("POST", "/presence_stats", READ).repeated_by(Repetition::Ignore).problems(SERVER_API),
         Access::scoped("POST", "/disconnect", ADMIN).problems(SERVER_API),

@@ -181,6 +181,11 @@ impl BatchReply {
     pub(super) fn count(&mut self, published: &PublishReply) {
         *if published.duplicate { &mut self.duplicates } else { &mut self.published } += 1;
     }
+
+    /// The number of messages that are in their channels.
+    pub(super) fn done(&self) -> u64 {
+        self.published + self.duplicates
+    }
 }
 
 /// The result of one message: its position, or an error.

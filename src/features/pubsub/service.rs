@@ -52,6 +52,9 @@ pub(super) struct PubSubService {
     pub body_idle: Duration,
 }
 
+/// The largest frame of a client, beside the data of a message that it publishes.
+const FRAME_OVERHEAD: usize = 4 << 10;
+
 impl PubSubService {
     pub(super) fn new(deps: &Deps, config: PubSubConfig, http: HttpConfig) -> Arc<Self> {
         let namespaces = config.namespaces.iter().map(|namespace| namespace.pattern.as_str());
@@ -82,6 +85,11 @@ impl PubSubService {
             body_limit: http.body_limit.as_usize(),
             body_idle: http.body_idle_timeout.duration(),
         })
+    }
+
+    /// The largest frame of a client, bytes.
+    pub(super) fn largest_frame(&self) -> usize {
+        self.config.message_limit.as_usize() + FRAME_OVERHEAD
     }
 
     /// The rules of a channel, if the caller may do this with it.

@@ -1,14 +1,16 @@
 //! The life of one WebSocket, whatever protocol it speaks: commands, events, pings, expiry, and the end.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
@@ -19,6 +21,7 @@ use crate::events::ChannelName;
 use crate::http::auth::{Caller, check_origin};
 use crate::http::extract::OpenConnection;
 use crate::http::problem::Problem;
+use crate::http::slots::Slot;
 use crate::http::websocket::{answer_close, upgrade_required, violation};
 use crate::random;
 
@@ -28,8 +31,12 @@ const READ_BUFFER: usize = 1 << 10;
 const WRITE_BUFFER: usize = 16 << 10;
 /// The most bytes that wait to be written: a batch and the largest reply.
 const MAX_WRITE_BUFFER: usize = 256 << 10;
-/// The largest frame of a client, beside the data of a message that it publishes.
-const FRAME_OVERHEAD: usize = 4 << 10;
+/// Frames up to this many bytes are not counted: a connection needs as much for its other buffers.
+const SHORT_FRAME: usize = 16 << 10;
+/// The close code of the registry of RFC 6455 for a service that has too much to do.
+const TRY_AGAIN_LATER: u16 = 1013;
+/// The header of a ping or a pong of a client: two bytes and the mask.
+const CONTROL_HEADER: usize = 6;
 /// A client must say who it is within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time between pings. Proxies cut idle connections after 60 s.
@@ -110,7 +117,7 @@ pub(super) async fn upgrade<P: Protocol>(
     pubsub.refuse_revoked(caller.principal.as_deref()).await?;
     let gauge = pubsub.metrics.connections.with_label_values(&[P::TRANSPORT]);
     let permit = pubsub.sockets.admit(caller.principal.as_deref(), gauge)?;
-    let largest = pubsub.config.message_limit.as_usize() + FRAME_OVERHEAD;
+    let largest = pubsub.largest_frame();
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .max_message_size(largest)
@@ -123,7 +130,8 @@ pub(super) async fn upgrade<P: Protocol>(
         // Boxed, so that the task that upgrades is small; created on the thread on which it runs.
         tasks.spawn_tracked_connection(async move {
             let session = Session::new(&pubsub, caller, permit);
-            Connection { socket, session, protocol, events: Vec::new(), replies: Vec::new(), _open: open }.run().await;
+            let arrivals = Arrivals { read: open.as_ref().map_or(0, OpenConnection::arrived), open, long_frame: None };
+            Connection { socket, session, protocol, events: Vec::new(), replies: Vec::new(), arrivals }.run().await;
         });
     }))
 }
@@ -134,8 +142,45 @@ struct Connection<P> {
     protocol: P,
     events: Vec<Event>,
     replies: Vec<Utf8Bytes>,
+    arrivals: Arrivals,
+}
+
+/// What arrives on a connection.
+struct Arrivals {
     /// The socket counts as a connection as long as it is open. Absent if no server accepted it.
-    _open: Option<OpenConnection>,
+    open: Option<OpenConnection>,
+    /// The bytes that had arrived with the latest message.
+    read: usize,
+    /// The memory of a long frame. A WebSocket keeps its read buffer, so that it stays taken.
+    long_frame: Option<Slot>,
+}
+
+/// What a client has sent.
+enum Received {
+    Message(Result<Message, axum::Error>),
+    /// The beginning of a long frame, which needs memory.
+    LongFrame,
+    End,
+}
+
+impl Arrivals {
+    fn arrived(&self) -> usize {
+        self.open.as_ref().map_or(0, OpenConnection::arrived)
+    }
+
+    fn need_memory(&self) -> bool {
+        self.long_frame.is_none() && self.arrived().saturating_sub(self.read) > SHORT_FRAME
+    }
+
+    async fn receive(&self, socket: &mut WebSocket) -> Received {
+        poll_fn(|cx| match socket.poll_next_unpin(cx) {
+            Poll::Ready(Some(message)) => Poll::Ready(Received::Message(message)),
+            Poll::Ready(None) => Poll::Ready(Received::End),
+            Poll::Pending if self.need_memory() => Poll::Ready(Received::LongFrame),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
 }
 
 /// When the timer of a connection fires, and what for.
@@ -172,23 +217,36 @@ impl<P: Protocol> Connection<P> {
         let mut draining = pin!(phase.draining());
         loop {
             tokio::select! {
-                message = self.socket.recv() => {
+                received = self.arrivals.receive(&mut self.socket) => {
+                    if self.arrivals.need_memory() && !self.take_long_frame() {
+                        let why = "the long frames of the credential take too much memory";
+                        return Some(CloseReason::Violation(TRY_AGAIN_LATER, why));
+                    }
+                    let message = match received {
+                        Received::Message(message) => message,
+                        Received::LongFrame => continue,
+                        Received::End => return None,
+                    };
                     schedule.pinged = None;
                     let text = match message {
-                        Some(Ok(Message::Text(text))) => text,
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                        Some(Ok(Message::Binary(_))) => {
+                        Ok(Message::Text(text)) => text,
+                        Ok(Message::Ping(payload) | Message::Pong(payload)) => {
+                            // It may come between the frames of a message.
+                            self.arrivals.read += payload.len() + CONTROL_HEADER;
+                            continue;
+                        }
+                        Ok(Message::Binary(_)) => {
                             return Some(CloseReason::BadFrame("only text frames are accepted".to_owned()));
                         }
-                        Some(Ok(Message::Close(_))) => {
+                        Ok(Message::Close(_)) => {
                             answer_close(&mut self.socket, PATIENCE).await;
                             return None;
                         }
-                        Some(Err(error)) => {
+                        Err(error) => {
                             return violation(error).map(|(code, text)| CloseReason::Violation(code, text));
                         }
-                        None => return None,
                     };
+                    self.arrivals.read = self.arrivals.arrived();
                     for command in P::commands(&text) {
                         // The timer may be as late as this command.
                         if self.session.is_over() {
@@ -238,6 +296,13 @@ impl<P: Protocol> Connection<P> {
                 }
             }
         }
+    }
+
+    /// Takes the memory of the largest frame. Returns false if there is none left for the client.
+    fn take_long_frame(&mut self) -> bool {
+        let pubsub = &self.session.pubsub;
+        self.arrivals.long_frame = pubsub.sockets.long_frame(self.session.principal(), pubsub.largest_frame());
+        self.arrivals.long_frame.is_some()
     }
 
     /// Does what is due. Returns a reason to close the connection.

@@ -9,8 +9,9 @@ use prometheus::IntGauge;
 use super::control::Order;
 use super::error::TOO_MANY_SOCKETS;
 use super::hub::Signal;
-use crate::http::auth::Principal;
+use crate::http::auth::{Principal, Scopes};
 use crate::http::problem::{OVERLOADED, Problem};
+use crate::http::slots::{Slot, Slots};
 
 /// Counts the connections.
 #[derive(Debug)]
@@ -18,7 +19,13 @@ pub(super) struct Sockets {
     limit: usize,
     limit_per_caller: usize,
     open: Mutex<OpenSockets>,
+    long_frames: Slots,
+    /// Stands for all clients that have not said who they are.
+    unidentified: Principal,
 }
+
+/// The memory of the read buffers for long frames, bytes. One credential has half of it.
+const LONG_FRAMES: usize = 64 << 20;
 
 #[derive(Debug, Default)]
 struct OpenSockets {
@@ -71,7 +78,8 @@ pub(super) struct SocketPermit {
 
 impl Sockets {
     pub(super) fn new(limit: usize, limit_per_caller: usize) -> Arc<Self> {
-        Arc::new(Self { limit, limit_per_caller, open: Mutex::default() })
+        let (long_frames, unidentified) = (Slots::new(LONG_FRAMES), Principal::new("", None, Scopes::default()));
+        Arc::new(Self { limit, limit_per_caller, open: Mutex::default(), long_frames, unidentified })
     }
 
     /// Counts a connection. Connections whose credential is not known yet count as those of one caller.
@@ -93,6 +101,13 @@ impl Sockets {
         drop(open);
         gauge.inc();
         Ok(SocketPermit { sockets: Arc::clone(self), caller, gauge })
+    }
+
+    /// Takes the memory of a read buffer of this many bytes; `None` if there is none left for the caller.
+    pub(super) fn long_frame(&self, caller: Option<&Principal>, bytes: usize) -> Option<Slot> {
+        let mut slot = self.long_frames.take_many(bytes.min(LONG_FRAMES / 2)).ok()?;
+        slot.assign(caller.unwrap_or(&self.unidentified)).ok()?;
+        Some(slot)
     }
 
     /// Makes a connection reachable until its permit is dropped.

@@ -9,7 +9,7 @@ use super::keys::{self, KeyPattern};
 use super::model::WithoutRedis;
 use super::strategy::calendar::Period;
 use super::strategy::rule::Rule;
-use super::strategy::{InvalidField, Strategy};
+use super::strategy::{InvalidField, MAX_LIMIT, Strategy};
 use crate::config::value::Span;
 use crate::config::{FieldError, Section};
 use crate::redis::owned_elsewhere;
@@ -23,6 +23,8 @@ pub(super) struct RatelimitConfig {
     pub open_timeout: Span,
     /// Keys that a replica counts in memory while Redis is unavailable.
     pub local_keys: usize,
+    /// Requests per second of one credential at this replica; 0: any number.
+    pub caller_rate: u64,
     /// The limiter of this service's own callers; empty: none.
     pub guard: String,
     pub limiters: Vec<LimiterConfig>,
@@ -117,9 +119,9 @@ impl From<StrategyConfig> for Strategy {
 const MAX_KEYS: usize = 10_000_000;
 /// The longest `hold_ms` that a request may state.
 const MAX_HOLD: Duration = Duration::from_secs(86_400);
-/// Names of routes below `/ratelimit/`, and the metrics label of limits without a limiter.
+/// Names of routes below `/ratelimit/`, and the metrics labels of limits that have no limiter in the configuration.
 const RESERVED_NAMES: &[&str] =
-    &["check", "check-all", "enforce", "inline", "limiters", "reservations", "reserve", "stats"];
+    &["caller_rate", "check", "check-all", "enforce", "inline", "limiters", "reservations", "reserve", "stats"];
 /// The longest name of a limiter, bytes.
 const MAX_NAME: usize = 64;
 
@@ -136,6 +138,10 @@ impl Section for RatelimitConfig {
                 "local_keys",
                 format!("must be between 1 and {MAX_KEYS}, got {}", self.local_keys),
             ));
+        }
+        if self.caller_rate > MAX_LIMIT {
+            let rule = format!("must be at most {MAX_LIMIT}, got {}", self.caller_rate);
+            return Err(FieldError::new("caller_rate", rule));
         }
         let mut names = BTreeSet::new();
         for (at, limiter) in self.limiters.iter().enumerate() {

@@ -14,6 +14,8 @@ use arc_swap::ArcSwap;
 
 /// The name under which the metrics count limits with a caller's own strategy.
 const INLINE: &str = "inline";
+/// The name of the limit `ratelimit.caller_rate` in metrics and headers.
+const CALLER_RATE: &str = "caller_rate";
 
 /// A rule with everything that a check needs.
 #[derive(Clone, Debug)]
@@ -58,10 +60,23 @@ impl Limiter {
     /// # Errors
     /// [`InvalidField`] of the strategy.
     pub(super) fn inline(strategy: Strategy, metrics: &LimitMetrics) -> Result<Self, InvalidField> {
+        Self::without_config(INLINE, strategy, metrics)
+    }
+
+    /// Makes the limiter of this service's own callers that each replica counts in memory: `rate` requests per second.
+    ///
+    /// # Errors
+    /// [`InvalidField`] if the rate is no limit.
+    fn of_callers(rate: u64, metrics: &LimitMetrics) -> Result<Self, InvalidField> {
+        let strategy = Strategy::FixedWindow { limit: rate, window_ms: Some(1_000), calendar: None, zone: None };
+        Self::without_config(CALLER_RATE, strategy, metrics)
+    }
+
+    fn without_config(name: &str, strategy: Strategy, metrics: &LimitMetrics) -> Result<Self, InvalidField> {
         let rule = Rule::new(strategy)?;
         Ok(Self {
-            metrics: metrics.limiter(INLINE, rule.strategy.kind()),
-            name: INLINE.into(),
+            metrics: metrics.limiter(name, rule.strategy.kind()),
+            name: name.into(),
             pattern: KeyPattern::inline(&rule),
             rule,
             cost: 1,
@@ -134,7 +149,9 @@ impl Limiter {
 #[derive(Debug)]
 pub(super) struct Limiters {
     by_name: BTreeMap<Box<str>, Arc<Limiter>>,
-    /// The limiter of this service's own callers.
+    /// The limiter of this service's own callers that each replica counts in memory.
+    pub callers: Option<Arc<Limiter>>,
+    /// The limiter of this service's own callers that all replicas share.
     pub guard: Option<Arc<Limiter>>,
     pub envoy: Vec<DescriptorConfig>,
 }
@@ -152,7 +169,11 @@ impl Limiters {
         });
         let by_name: BTreeMap<Box<str>, Arc<Limiter>> = limiters.collect::<Result<_, _>>()?;
         let guard = by_name.get(config.guard.as_str()).cloned();
-        Ok(Self { by_name, guard, envoy: config.envoy.clone() })
+        let callers = match config.caller_rate {
+            0 => None,
+            rate => Some(Arc::new(Limiter::of_callers(rate, metrics)?)),
+        };
+        Ok(Self { by_name, callers, guard, envoy: config.envoy.clone() })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Limiter>> {

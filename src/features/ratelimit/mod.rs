@@ -68,7 +68,7 @@ const CHECK: &str = "ratelimit:check";
 const READ: &str = "ratelimit:read";
 
 /// The settings that follow a reloaded configuration.
-pub const RELOADED: &[&str] = &["ratelimit.envoy", "ratelimit.guard", "ratelimit.limiters"];
+pub const RELOADED: &[&str] = &["ratelimit.caller_rate", "ratelimit.envoy", "ratelimit.guard", "ratelimit.limiters"];
 
 pub static FEATURE: Feature = Feature {
     name: "ratelimit",
@@ -107,15 +107,16 @@ pub static FEATURE: Feature = Feature {
             BODY_ROUTE,
             &[&error::TOO_MANY_RESERVATIONS],
         ]),
-        Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK).repeated_by(Repetition::Rerun).problems(
-            &[
+        Access::scoped("POST", "/ratelimit/reservations/{id}/settle", CHECK)
+            .frees()
+            .repeated_by(Repetition::Rerun)
+            .problems(&[
                 CALLER,
                 REDIS_WRITE,
                 JSON_BODY,
                 BODY_ROUTE,
                 &[&error::UNKNOWN_RESERVATION, &crate::http::problem::INVALID_PATH],
-            ],
-        ),
+            ]),
         Access::scoped("POST", "/json", CHECK).repeated_by(Repetition::ReplayIfRecorded).problems(&[
             CALLER,
             REDIS_WRITE,

@@ -59,6 +59,9 @@ pub(super) fn check(
     for ResolvedCheck { limiter, cost, .. } in checks {
         let (refuses_all, has_reservations) = (!limiter.shadow, limiter.reservations_ms.is_some());
         call = call.arg(u8::from(refuses_all) + 2 * u8::from(has_reservations) + 4 * u8::from(limiter.is_inline));
+        if let Some(longest_ms) = limiter.reservations_ms {
+            call = call.arg(longest_ms * 1_000);
+        }
         call = bind_numbers(call, &limiter.rule, *cost);
     }
     call.returns(|numbers| match numbers.as_slice() {

@@ -26,6 +26,10 @@ use crate::deps::Deps;
 use crate::features::feature::StartError;
 use crate::redis::Redis;
 
+/// The most credentials whose requests are counted at a time, 32 bytes each, allocated by eights on first use. Beyond them,
+/// counting begins again for those whose window ends first.
+const MAX_CALLERS: usize = 1 << 16;
+
 #[derive(Debug)]
 pub(super) struct LimitService {
     pub redis: Redis,
@@ -35,6 +39,8 @@ pub(super) struct LimitService {
     pub denials: Arc<DenialCache>,
     pub index: KeyIndex,
     pub local: LocalLimits,
+    /// The requests of this service's own callers.
+    pub callers: LocalLimits,
     pub probe: Arc<RedisProbe>,
     pub metrics: LimitMetrics,
     pub open_timeout: Duration,
@@ -60,6 +66,7 @@ impl LimitService {
         deps.tasks.plan("ratelimit.index", |stop| worker.run(stop));
         Ok(Self {
             local: LocalLimits::new(config.local_keys, config.instances, &clock),
+            callers: LocalLimits::new(MAX_CALLERS, 1, &clock),
             open_timeout: config.open_timeout.duration(),
             replica: Arc::clone(&deps.replica),
             since: clock.now(),

@@ -21,7 +21,8 @@ problems! { PROBLEMS:
         "The stream has streams.max_events events, and a group has not acknowledged the oldest of them. Nothing was appended. \
          Let the group catch up, or delete it.";
     TOO_MANY_STREAMS = "too-many-streams", INSUFFICIENT_STORAGE, "There is no room for another stream",
-        "There are streams.max_streams streams. Nothing was appended.";
+        "There are streams.max_streams streams, or this credential has created half of them. Nothing was appended. Delete streams \
+         that are no longer needed.";
     TOO_MANY_GROUPS = "too-many-groups", CONFLICT, "The stream has no room for another group",
         "A stream has at most 64 groups. Delete one first.";
     RECEIPT_STALE = "receipt-stale", CONFLICT, "The receipt belongs to an earlier delivery",
@@ -60,6 +61,8 @@ pub(super) enum StreamError {
     Full { stream: StreamName, limit: usize },
     #[error("there are {limit} streams")]
     TooManyStreams { limit: usize },
+    #[error("this credential has created {share} streams, half of those that there may be")]
+    StreamShareTaken { share: usize },
     #[error("the stream has {limit} groups")]
     TooManyGroups { limit: usize },
     #[error("receipts of earlier deliveries: {}", receipts.join(", "))]
@@ -92,7 +95,7 @@ impl From<StreamError> for Problem {
             StreamError::VersionConflict { current, .. } => known(&VERSION_CONFLICT).current_version(*current),
             StreamError::IdUsed { current, .. } => known(&EVENT_ID_USED).current_version(*current),
             StreamError::Full { .. } => known(&STREAM_FULL),
-            StreamError::TooManyStreams { .. } => known(&TOO_MANY_STREAMS),
+            StreamError::TooManyStreams { .. } | StreamError::StreamShareTaken { .. } => known(&TOO_MANY_STREAMS),
             StreamError::TooManyGroups { .. } => known(&TOO_MANY_GROUPS),
             StreamError::ReceiptStale { .. } => known(&RECEIPT_STALE),
             StreamError::TooLarge { pointer, limit, .. } => {

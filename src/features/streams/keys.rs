@@ -13,8 +13,11 @@
 //! | `streams:fence:{<stream>}` | integer: the highest fencing token seen | `fencing.outlive` | expiry |
 //! | `streams:moved:{<stream>}` | channel: the stream or one of its groups has something to deliver | | |
 //! | `streams:index` | sorted set: stream -> when it was last registered | two minutes longer than meta | DELETE, expiry |
+//! | `streams:owners:{streams:index}` | sorted set: stream -> who created it, a number of 48 bits | the same | DELETE, expiry |
 
 use super::names::{ShortName, StreamName};
+use crate::http::auth::Principal;
+use crate::http::auth::api_key::digest;
 use crate::redis::{Key, KeySpace};
 
 /// The keys of one stream.
@@ -52,4 +55,17 @@ pub(super) fn group_keys(space: &KeySpace, stream: &StreamName, group: &ShortNam
 /// The list of streams.
 pub(super) fn index(space: &KeySpace) -> Key {
     space.key("streams:index")
+}
+
+/// Who created the listed streams.
+pub(super) fn owners(index: &Key) -> Key {
+    index.sibling("streams:owners")
+}
+
+/// The number of a credential among the owners of streams; `None` if callers are not told apart.
+pub(super) fn owner(caller: &Principal) -> Option<u64> {
+    let [first, second, third, fourth, fifth, sixth, ..] = digest(caller.id.as_bytes());
+    // A score of a sorted set is exact up to 53 bits.
+    let number = u64::from_be_bytes([0, 0, first, second, third, fourth, fifth, sixth]);
+    (!caller.is_anonymous()).then_some(number)
 }

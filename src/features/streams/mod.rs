@@ -83,9 +83,9 @@ pub static FEATURE: Feature = Feature {
             STREAM,
             GROUP,
         ]),
-        consuming("/streams/{stream}/groups/{group}/ack").problems(SETTLE),
-        consuming("/streams/{stream}/groups/{group}/nack").problems(SETTLE),
-        consuming("/streams/{stream}/groups/{group}/extend").repeated_by(Repetition::Rerun).problems(SETTLE),
+        consuming("/streams/{stream}/groups/{group}/ack").frees().problems(SETTLE),
+        consuming("/streams/{stream}/groups/{group}/nack").frees().problems(SETTLE),
+        consuming("/streams/{stream}/groups/{group}/extend").frees().repeated_by(Repetition::Rerun).problems(SETTLE),
         Access::scoped("GET", "/streams/{stream}/groups/{group}/dead-letters", READ).problems(&[
             CALLER,
             REDIS_WRITE,

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::config::StreamsConfig;
 use super::group_model::{DeadLetter, DeliveredEvent, Receipt};
-use super::keys::{StreamKeys, group_keys};
+use super::keys::{StreamKeys, group_keys, owners};
 use super::model::{ExpectedVersion, GroupStart, Order, StoredEvent};
 use super::names::{ShortName, StreamName};
 use crate::clock::UnixMillis;
@@ -24,6 +24,7 @@ lua_scripts! {
     APPEND = "streams/append.lua";
     READ = "streams/read.lua";
     REGISTER = "streams/register.lua";
+    UNLIST = "streams/unlist.lua";
     PUT_GROUP = "streams/put_group.lua" after "streams/group.lua";
     DELETE_GROUP = "streams/delete_group.lua" after "streams/group.lua";
     CLAIM = "streams/claim.lua" after "streams/group.lua";
@@ -135,15 +136,41 @@ pub(super) fn read(keys: &StreamKeys, range: Range) -> ScriptCall<(String, Strin
         })
 }
 
-/// Lists a stream. The reply says whether there is room for it.
+/// Whether a stream is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// There are as many streams as there may be.
+    Full,
+    /// Half of them belong to the client.
+    ShareTaken,
+    Before,
+    /// It is listed since this call, which listed it at this time, Unix milliseconds.
+    Now(UnixMillis),
+}
+
+/// Lists a stream, which belongs to `owner` if it is new.
 pub(super) fn register(
     index: &Key,
     stream: &StreamName,
     limit: usize,
     life_ms: u64,
     now: &str,
-) -> ScriptCall<i64, bool> {
-    REGISTER.write(&[index]).arg(stream.as_str()).arg(limit).arg(life_ms).arg(now).returns(flag)
+    owner: Option<u64>,
+) -> ScriptCall<i64, Listed> {
+    let owner = owner.map(|owner| owner.to_string()).unwrap_or_default();
+    let call = REGISTER.write(&[index, &owners(index)]).arg(stream.as_str());
+    call.arg(limit).arg(life_ms).arg(now).arg(owner).returns(|reply| match reply {
+        0 => Ok(Listed::Full),
+        -1 => Ok(Listed::ShareTaken),
+        1 => Ok(Listed::Before),
+        at => Ok(Listed::Now(at)),
+    })
+}
+
+/// Removes a stream from the list, if it was listed `at` this time. Returns false if it was registered again since.
+pub(super) fn unlist(index: &Key, stream: &StreamName, at: Option<UnixMillis>) -> ScriptCall<i64, bool> {
+    let at = at.map(|at| at.to_string()).unwrap_or_default();
+    UNLIST.write(&[index, &owners(index)]).arg(stream.as_str()).arg(at).returns(flag)
 }
 
 /// One group, for the scripts about it.

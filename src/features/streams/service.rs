@@ -13,11 +13,12 @@ use super::keys::{self, StreamKeys, group_keys};
 use super::metrics::StreamMetrics;
 use super::model::{AppendRequest, Appended, EventsPage, ExpectedVersion, MAX_APPEND, NewEvent, Order, StreamInfo};
 use super::names::{ShortName, StreamName};
-use super::scripts::{self, AppendReply, Event, Part, Range};
+use super::scripts::{self, AppendReply, Event, Listed, Part, Range};
 use super::waiting::Waiters;
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::deps::Deps;
 use crate::events::{Movements, is_message_type, is_short, on_one_line};
+use crate::http::auth::Principal;
 use crate::http::portable_json::is_portable;
 use crate::http::reply::Page;
 use crate::lifecycle::{Phase, large_work};
@@ -76,16 +77,17 @@ impl StreamService {
     ///
     /// # Errors
     /// [`StreamError::VersionConflict`], [`StreamError::IdUsed`], [`StreamError::Full`], [`StreamError::TooManyStreams`],
-    /// [`StreamError::Invalid`], [`StreamError::TooLarge`], [`StreamError::Redis`].
+    /// [`StreamError::StreamShareTaken`], [`StreamError::Invalid`], [`StreamError::TooLarge`], [`StreamError::Redis`].
     pub(super) async fn append(
         &self,
+        caller: &Principal,
         stream: &StreamName,
         request: AppendRequest,
         token: Option<FencingToken>,
     ) -> Result<Appended, StreamError> {
         let expected = request.expected_version;
         let events = self.check(request.events)?;
-        let appended = self.append_checked(stream, &events, expected, token).await;
+        let appended = self.append_checked(caller, stream, &events, expected, token).await;
         let outcome = match &appended {
             Ok(Appended { duplicate: true, .. }) => "duplicate",
             Ok(_) => "appended",
@@ -102,17 +104,33 @@ impl StreamService {
 
     async fn append_checked(
         &self,
+        caller: &Principal,
         stream: &StreamName,
         events: &[Event],
         expected: ExpectedVersion,
         token: Option<FencingToken>,
     ) -> Result<Appended, StreamError> {
-        self.list_stream(stream).await?;
+        let listed = self.list_stream(caller, stream).await?;
         let keys = self.keys(stream);
         let fence = token.map(|token| self.redis.fence(keys.fence.clone(), token));
         let now = self.clock.redis_arg();
         let call = scripts::append(&keys, events, expected, &self.config, fence.as_ref(), &now);
-        match self.redis.call(call).await? {
+        let mut reply = self.redis.call(call).await;
+        match (&mut reply, listed) {
+            (Err(fault), Listed::Now(at)) if fault.outcome == Outcome::NotApplied => {
+                if let Err(remains) = self.unlist(stream, Some(at)).await {
+                    tracing::debug!(fault = %remains, %stream, "a stream without events stays listed");
+                    fault.outcome = Outcome::Unknown;
+                }
+            }
+            // There is no such stream. If the call fails, the list has a stream that readers of the list do not see.
+            (Ok(AppendReply::Conflict { current: 0 }), Listed::Now(at)) => {
+                let _ = self.unlist(stream, Some(at)).await;
+            }
+            (Ok(AppendReply::Conflict { current: 0 }) | Err(_), _) => {}
+            (Ok(_), _) => self.note_listed(stream),
+        }
+        match reply? {
             AppendReply::Appended { first, last, time, duplicate } => {
                 Ok(Appended { stream: stream.clone(), first_version: first, version: last, timestamp: time, duplicate })
             }
@@ -289,36 +307,45 @@ impl StreamService {
         self.redis.query::<i64>(&delete, Effect::Write).await?;
         tracing::warn!(target: "audit", %stream, by, "event stream deleted");
         self.known().remove(stream);
-        let mut unlist = redis::cmd("ZREM");
-        unlist.arg(keys::index(self.redis.keys())).arg(stream.as_str());
         // A later call removes it from the list.
-        self.redis.query::<i64>(&unlist, Effect::Write).await.map_err(RedisFault::applied)?;
+        self.unlist(stream, None).await.map_err(RedisFault::applied)?;
         Ok(())
     }
 
     /// Lists a stream before its first event, so that every stream with events is listed.
-    async fn list_stream(&self, stream: &StreamName) -> Result<(), StreamError> {
+    async fn list_stream(&self, caller: &Principal, stream: &StreamName) -> Result<Listed, StreamError> {
         if self.known().get(stream).is_some_and(|since| since.elapsed() < KNOWN) {
-            return Ok(());
+            return Ok(Listed::Before);
         }
         let (index, limit) = (keys::index(self.redis.keys()), self.config.max_streams);
         // Longer than it can live after an append for which this replica has not listed it again.
         let life_ms = self.config.life_ms() + 2 * u64::try_from(KNOWN.as_millis()).unwrap_or_default();
-        let call = scripts::register(&index, stream, limit, life_ms, &self.clock.redis_arg());
-        let is_listed = self.redis.call(call).await.map_err(|mut fault| {
+        let owner = keys::owner(caller);
+        let call = scripts::register(&index, stream, limit, life_ms, &self.clock.redis_arg(), owner);
+        let listed = self.redis.call(call).await.map_err(|mut fault| {
             // Nothing is appended yet.
             fault.outcome = Outcome::NotApplied;
             fault
         })?;
-        if !is_listed {
-            return Err(StreamError::TooManyStreams { limit });
+        match listed {
+            Listed::Full => Err(StreamError::TooManyStreams { limit }),
+            Listed::ShareTaken => Err(StreamError::StreamShareTaken { share: limit.div_ceil(2) }),
+            Listed::Before | Listed::Now(_) => Ok(listed),
         }
+    }
+
+    /// Removes a stream from the list, if it was listed `at` this time: another append may have registered it since.
+    async fn unlist(&self, stream: &StreamName, at: Option<UnixMillis>) -> Result<bool, RedisFault> {
+        self.redis.call(scripts::unlist(&keys::index(self.redis.keys()), stream, at)).await
+    }
+
+    /// Notes that a stream is listed. Only one that exists: an append that created nothing removes it from the list.
+    fn note_listed(&self, stream: &StreamName) {
         let mut known = self.known();
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
         known.insert(stream.clone(), Instant::now());
-        Ok(())
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<StreamName, Instant>> {

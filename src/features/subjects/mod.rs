@@ -54,7 +54,7 @@ pub static FEATURE: Feature = Feature {
             .streaming()
             .repeated_by(Repetition::Ignore)
             .problems(&[CALLER, JSON_BODY, REDIS_READ, error::EXPORT]),
-        Access::scoped("POST", "/admin/subjects/{id}/erase", ADMIN).problems(&[
+        Access::scoped("POST", "/admin/subjects/{id}/erase", ADMIN).frees().problems(&[
             CALLER,
             JSON_BODY,
             REDIS_WRITE,

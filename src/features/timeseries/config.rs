@@ -122,6 +122,10 @@ impl Section for TimeseriesConfig {
                 let rule = format!("the prefix `{}` must not be repeated", family.prefix);
                 return Err(FieldError::new("families", rule));
             }
+            if let Some(label) = family.rest_label.as_deref().filter(|label| family.labels.get(label).is_some()) {
+                let rule = format!("`{}`: labels must not contain the rest_label `{label}`", family.prefix);
+                return Err(FieldError::new("families", rule));
+            }
             let is_label = |label: &str| family.labels.with(label, "rest").is_some();
             if family.tagged
                 && (!family.is_open() || family.rest_label.is_some() || family.labels.iter().next().is_some())

@@ -76,7 +76,10 @@ use crate::deps::Deps;
 use crate::http::access::{Access, Repetition};
 use crate::http::auth::ADMIN;
 use crate::http::openapi_router::{OpenApiRouter, routes};
-use crate::http::problem::{CALLER, INVALID_PATH, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, WRONG_TYPE};
+use crate::http::problem::{
+    BODY_TOO_LARGE, CALLER, INVALID_PATH, INVALID_QUERY, JSON_BODY, REDIS_READ, REDIS_WRITE, REQUEST_TIMEOUT,
+    WRONG_TYPE,
+};
 use config::TimeseriesConfig;
 use error::{
     LINES, MARKET_VOLUME, NAMED, RANGE_TOO_WIDE, ROLLUP_EXISTS, ROLLUP_NOT_FOUND, SAMPLES_REFUSED, SERIES,
@@ -106,6 +109,11 @@ pub static FEATURE: Feature = Feature {
         ]),
         Access::scoped("POST", "/write", WRITE).streaming().fenced_by_item().problems(&[CALLER, REDIS_WRITE, LINES]),
         Access::public("GET", "/ping").problems(&[&[&INVALID_QUERY]]),
+        Access::public("GET", "/ready"),
+        Access::scoped("GET", "/query", WRITE).problems(&[CALLER, &[&INVALID_QUERY]]),
+        Access::scoped("POST", "/query", WRITE)
+            .repeated_by(Repetition::Ignore)
+            .problems(&[CALLER, &[&INVALID_QUERY, &BODY_TOO_LARGE, &REQUEST_TIMEOUT]]),
         #[cfg(feature = "promql")]
         Access::scoped("GET", "/prom/api/v1/query", READ).heavy(),
         #[cfg(feature = "promql")]
@@ -256,6 +264,8 @@ fn mount(deps: &Deps) -> Result<OpenApiRouter, StartError> {
         .routes(routes!(influx::routes::write_v2))
         .routes(routes!(influx::routes::write_v1))
         .routes(routes!(influx::routes::get_ping))
+        .routes(routes!(influx::routes::get_ready))
+        .routes(routes!(influx::routes::get_query, influx::routes::post_query))
         .with_state(bulk);
     let routes = loads.routes(series);
     #[cfg(feature = "promql")]

@@ -134,7 +134,7 @@ impl WarmingService {
                     Some(ttl_ms) => ChangeKind::Remember { ttl_ms },
                     None => ChangeKind::Release,
                 };
-                self.change_one(Change { seen, kind }, &[]).await?;
+                self.change_one(Change { seen, kind }, &tags).await?;
                 Ok(Filled::Absent)
             }
             Err(error) => {

@@ -139,14 +139,17 @@ pub struct Caller {
     pub authenticator: Arc<Authenticator>,
 }
 
-/// The route to which clients of `InfluxDB` 1 send their credential in the query, as `u` and `p`.
-const QUERY_KEY_ROUTE: &str = "/write";
+/// The routes to which clients of `InfluxDB` 1 send their credential in the query, as `u` and `p`.
+const QUERY_KEY_ROUTES: [&str; 2] = ["/write", "/query"];
 
-/// Moves the API key in the parameter `p` to its header, unless a header already has a credential. Only for the one route
+/// Moves the API key in the parameter `p` to its header, unless a header already has a credential. Only for the routes
 /// whose clients cannot send headers: proxies log addresses.
 pub fn accept_key_in_query(route: &str, request: &mut Request) {
     let headers = request.headers();
-    if route != QUERY_KEY_ROUTE || headers.contains_key(&API_KEY) || headers.contains_key(header::AUTHORIZATION) {
+    if !QUERY_KEY_ROUTES.contains(&route)
+        || headers.contains_key(&API_KEY)
+        || headers.contains_key(header::AUTHORIZATION)
+    {
         return;
     }
     let query = request.uri().query().unwrap_or_default();

@@ -171,6 +171,15 @@ impl Principal {
         self.scopes.contain(scope)
     }
 
+    /// All scopes of a caller some of whose scopes are limited to keys, each as a text that no other one has, in order; none of
+    /// another caller.
+    pub fn limits(&self) -> impl Iterator<Item = String> {
+        let Grants { complete, by_key } = &*self.scopes.0;
+        let limited = by_key.iter().map(|(scope, keys)| format!("{scope} {keys:?}"));
+        let complete = complete.iter().filter(|_| !by_key.is_empty()).map(ToString::to_string);
+        complete.chain(limited)
+    }
+
     /// Whether the caller has the scope for this key.
     pub fn may_access(&self, scope: &str, key: &str) -> bool {
         self.may(scope) || self.grants(scope).any(|pattern| pattern.matches(key, self.subject.as_deref()))

@@ -7,6 +7,7 @@ use crate::pubsub::socket::price;
 use crate::support::{Reply, TestApp};
 
 /// A write of one route.
+#[derive(Clone)]
 pub struct Write {
     pub method: Method,
     pub path: String,
@@ -42,6 +43,11 @@ impl Write {
         self.headers.retain(|(other, _)| *other != name);
         self.headers.push((name, value.to_owned()));
         self
+    }
+
+    /// The write with an `Idempotency-Key`.
+    pub fn with_key(self) -> Self {
+        self.with("idempotency-key", "k")
     }
 
     fn body(self, body: &str) -> Self {
@@ -143,7 +149,29 @@ pub struct Planted {
 pub fn writes(planted: &Planted) -> Vec<Write> {
     let mut writes = first_writes(&planted.lock, &planted.reservation);
     writes.extend(further_writes(planted));
+    writes.extend(freeing_posts(planted).into_iter().map(Write::with_key));
     writes
+}
+
+/// Writes that free memory of Redis, or take none, and may have an `Idempotency-Key`.
+pub fn freeing_posts(planted: &Planted) -> Vec<Write> {
+    let change = |path: &str, change: Value| Write::new(Method::PATCH, path, change);
+    let receipt = json!({ "receipts": planted.receipts.get(..1).expect("a receipt") });
+    vec![
+        Write::post("/cache/batch", json!({ "delete": ["a", "b"] })),
+        Write::post("/json/batch", json!({ "delete": [{ "key": "e" }] })),
+        Write::post("/json/d/clear", json!({ "path": "$.o" })),
+        Write::patch("/json/d", json!({ "s": null, "a": null })),
+        Write::patch("/users/u/preferences", json!({ "language": null })),
+        change("/locks/r", json!({ "token": planted.lock, "ttl_ms": 60_000 })),
+        Write::post(&format!("/ratelimit/reservations/{}/settle", planted.reservation), json!({ "cost": 2 })),
+        change("/orderbooks/GRID/orders/b1", json!({ "quantity": "5" })),
+        Write::post("/orderbooks/GRID/orders/batch", json!({ "cancel": ["b2"] })),
+        Write::post("/streams/orders/groups/g/ack", receipt.clone()),
+        Write::post("/streams/orders/groups/g/nack", receipt.clone()),
+        Write::post("/streams/orders/groups/g/extend", receipt),
+        Write::post("/history_remove", json!({ "channel": "user:u" })),
+    ]
 }
 
 /// The writes of locks, limits, the cache, documents and series.

@@ -89,7 +89,7 @@ async fn the_oldest_samples_are_dropped_and_counted_at_the_limit() {
 
 #[tokio::test]
 async fn samples_are_refused_and_none_is_dropped_while_redis_is_slow() {
-    let config = "hosts.unstored_samples = 10\nredis.command_timeout = \"20s\"";
+    let config = "hosts.unstored_samples = 10\nredis.command_timeout = \"20s\"\nhttp.request_deadline = \"20s\"";
     let app = TestApp::builder().behind_proxy().config(config).spawn().await;
     send(&app, WEB, [0]).await;
     flush(&app).await;

@@ -276,7 +276,7 @@ fn killed_replicas_skip_no_hour() {
     let now = Clock::System.now();
     let mut model = Model::new();
     for round in 0..6_i64 {
-        let variables = [("GTX__HOSTS__CLEANUP_INTERVAL", "5ms")];
+        let variables = [("GTX__HOSTS__CLEANUP_INTERVAL", "10ms")];
         let mut service = ServiceProcess::start_on(&redis, &variables);
         let two = ServiceProcess::start_on(&redis, &variables);
         let mut body = Vec::new();

@@ -84,3 +84,28 @@ async fn a_spool_directory_in_use_degrades_readiness_and_loses_no_sample() {
     .await;
     assert_eq!(other.post(WEB, sample(0)).await.expect(202).json()["stored"], "memory");
 }
+
+#[tokio::test]
+async fn a_replica_that_starts_again_does_not_bring_deleted_hosts_back() {
+    let one = TestApp::spawn().await;
+    let directories = [0, 1].map(|_| tempfile::tempdir().expect("a directory"));
+    let spooling = with_spool(directories[0].path()).config("hosts.batch_interval = \"1h\"").beside(&one).spawn().await;
+    wait_until_open(&spooling).await;
+    send(&spooling, WEB, [0, 1]).await;
+    // As after a crash: the next process finds the segments, and nothing that it remembers.
+    for segment in std::fs::read_dir(directories[0].path()).expect("the spool").map(|file| file.expect("a file")) {
+        if segment.file_name() != "lock" {
+            std::fs::hard_link(segment.path(), directories[1].path().join(segment.file_name())).expect("a link");
+        }
+    }
+    one.delete(WEB).await.expect(204);
+    let restarted = with_spool(directories[1].path()).beside(&one).spawn().await;
+    let stored = |host: &str| one.redis().command::<bool>(&["EXISTS", &format!("metrics:history:{host}")]);
+    eventually("the other host is stored", async || stored("other")).await;
+    eventually("the spool is empty", async || bytes(directories[1].path()) == 0).await;
+    assert!(!stored("web-1"));
+    restarted.get("/hosts/web-1/metrics/recent").await.expect_problem(404, "host-not-found");
+    send(&restarted, WEB, [2]).await;
+    flush(&restarted).await;
+    assert_eq!(times(&restarted.get("/hosts/web-1/metrics/recent").await.expect(200).json()), [2]);
+}

@@ -107,6 +107,27 @@ async fn organisations_of_a_user_do_not_share_keys() {
 }
 
 #[tokio::test]
+async fn a_response_is_not_repeated_to_a_caller_whose_keys_are_others() {
+    let roles = "all = [\"cache:read\", \"cache:write\"]\nboth = [\"cache:write:a:*\", \"cache:write:b:*\", \"cache:read:a:*\"]\n\
+                 one = [\"cache:write:a:*\", \"cache:read:a:*\"]";
+    let app =
+        TestApp::builder().config(&format!("auth.jwt_secret = \"{SECRET}\"\n[auth.roles]\n{roles}")).spawn().await;
+    let body =
+        json!({ "get": ["a:1"], "set": [{ "key": "a:1", "value": 1 }, { "key": "b:1", "value": 1 }] }).to_string();
+    let send = async |role: &str, key: &str| {
+        let token = format!("Bearer {}", platform_token(&json!({ "role": role })));
+        let headers = [("authorization", &*token), ("idempotency-key", key), ("content-type", "application/json")];
+        app.send(Method::POST, "/cache/batch", &headers, body.clone()).await
+    };
+    for role in ["all", "both"] {
+        let first = send(role, role).await.expect(200);
+        assert_replay(&first, &send(role, role).await);
+        send("one", role).await.expect_problem(422, "idempotency-key-reused");
+    }
+    send("both", "all").await.expect_problem(422, "idempotency-key-reused");
+}
+
+#[tokio::test]
 async fn only_guarded_posts_and_patches_have_keys() {
     let (replica, runs) = replica().await;
     for (method, path) in [(Method::GET, "/count"), (Method::PUT, "/count"), (Method::POST, "/open")] {

@@ -2,6 +2,7 @@
 
 mod alert_streams;
 mod alerts;
+mod apt_lock;
 mod dashboards;
 mod deployment;
 mod health_check;

@@ -210,6 +210,17 @@ async fn a_full_redis_still_cancels_orders() {
     place(&app, "s", "sell", "5", "1").await;
     let _: String = app.redis().command(&["CONFIG", "SET", "maxmemory", "1"]);
     app.post("/orderbooks/GRID/orders", order("f", "buy", "4", "1")).await.expect_problem(507, "redis-out-of-memory");
+    let first = app.get("/orderbooks/GRID/orders?side=buy&limit=2").await.expect(200).json();
+    let cursor = first["next_cursor"].as_str().expect("a cursor");
+    let second = app.get(&format!("/orderbooks/GRID/orders?side=buy&limit=2&cursor={cursor}")).await.expect(200).json();
+    assert_eq!(second["items"][0]["order_id"], "c", "{second}");
+    let reduced = app.patch("/orderbooks/GRID/orders/b", json!({ "quantity": "0.5" })).await.expect(200).json();
+    assert_eq!(reduced["remaining"], "0.500");
+    app.patch("/orderbooks/GRID/orders/b", json!({ "quantity": "2" })).await.expect_problem(507, "redis-out-of-memory");
+    // As after a failover: the book begins a new generation.
+    let generation = view(&app).await["generation"].clone();
+    let _: i64 = app.redis().command(&["HDEL", "orderbook:{GRID}:state", "server"]);
+    assert_ne!(view(&app).await["generation"], generation);
     app.delete("/orderbooks/GRID/orders/a").await.expect(200);
     let batch = app.post("/orderbooks/GRID/orders/batch", json!({ "cancel": ["b"] })).await.expect(200).json();
     assert_eq!(batch["cancel"][0]["status"], 200, "{batch}");

@@ -90,6 +90,13 @@ async fn queue(app: &TestApp, side: &str) -> Vec<String> {
     }
 }
 
+/// How often Redis has run a command since it started.
+fn commands(app: &TestApp, name: &str) -> u64 {
+    let all: String = app.redis().command(&["INFO", "commandstats"]);
+    let calls = all.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
+    calls.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
 async fn send(app: &TestApp, method: Method, path: &str, headers: &[(&str, &str)], body: Value) -> Reply {
     let all = [&[("content-type", "application/json")], headers].concat();
     app.send(method, path, &all, Body::from(body.to_string())).await

@@ -4,7 +4,8 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    BOOK, create, create_levels, digest, fill, level, levels, order, place, queue, report, view, without_fence,
+    BOOK, commands, create, create_levels, digest, fill, level, levels, order, place, queue, report, view,
+    without_fence,
 };
 use crate::support::{Cluster, NDJSON, Reply, START, TestApp, eventually, ndjson};
 use crate::timeseries_bulk::open_body;
@@ -148,6 +149,47 @@ async fn limits_hold_for_snapshots() {
     app.post("/orderbooks/GRID/orders", one_more).await.expect(201);
     let own = app.delete("/orderbooks/GRID/orders?owner=greedy").await.expect(200).json();
     assert_eq!((&own["cancelled"], &own["more"]), (&json!(120), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_snapshot_does_not_count_the_orders_of_an_owner_for_each_part() {
+    let app = without_fence().await;
+    create(&app, "GRID").await;
+    let all: Vec<_> = (0..1_000).map(|n| order(&format!("o{n}"), "buy", "4", "1")).collect();
+    put(&app, &all).await.expect(200);
+    // The index has the ids of the first snapshot, then those of both.
+    for prefix in ["o", "p"] {
+        let next: Vec<_> = (0..1_000).map(|n| order(&format!("{prefix}{n}"), "buy", "4", "1")).collect();
+        let before = commands(&app, "hmget");
+        put(&app, &next).await.expect(200);
+        // Two for the state of the book in each of eleven parts.
+        let taken = commands(&app, "hmget") - before;
+        assert!(taken < 35, "a snapshot took {taken} HMGET");
+    }
+    let too_many: Vec<_> = (0..1_001).map(|n| order(&format!("q{n}"), "buy", "4", "1")).collect();
+    put(&app, &too_many).await.expect_problem(409, "owner-full");
+    put(&app, &all).await.expect(200);
+}
+
+#[tokio::test]
+async fn orders_that_end_while_a_snapshot_has_them_too_stay_those_of_their_owner() {
+    let app = without_fence().await;
+    create(&app, "GRID").await;
+    let all: Vec<_> = (0..150).map(|n| order(&format!("o{n}"), "buy", "4", "1")).collect();
+    put(&app, &all[..50]).await.expect(200);
+    let (pieces, body) = open_body();
+    let slow = app.send(Method::PUT, BOOK, &[NDJSON], body);
+    let meanwhile = async {
+        pieces.send(Ok(ndjson(&all).into())).expect("the request runs");
+        until_a_part_is_staged(&app).await;
+        let own = app.delete("/orderbooks/GRID/orders?owner=owner-buy").await.expect(200).json();
+        assert_eq!(own["cancelled"], 50, "{own}");
+        drop(pieces);
+    };
+    let (slow, ()) = tokio::join!(slow, meanwhile);
+    assert_eq!(slow.expect(200).json()["orders"], 150);
+    let listed = app.get("/orderbooks/GRID/orders?owner=owner-buy&limit=500").await.expect(200).json();
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(150));
 }
 
 #[tokio::test]

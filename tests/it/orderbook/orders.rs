@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{BOOK, create, level, levels, order, place, queue, view};
+use super::{BOOK, commands, create, fill, level, levels, order, place, queue, report, view};
 use crate::support::TestApp;
 
 #[tokio::test]
@@ -161,6 +161,54 @@ async fn limits_of_owners_and_books_are_kept() {
     app.put("/orderbooks/THIRD/settings", settings).await.expect_problem(409, "book-full");
     app.delete("/orderbooks/OTHER").await.expect(204);
     create(&app, "THIRD").await;
+}
+
+#[tokio::test]
+async fn an_owner_with_all_its_orders_costs_little_until_one_of_them_ends() {
+    let config = "[orderbook]\nmax_orders_per_owner = 2000\nrequire_fence = false";
+    let app = TestApp::builder().config(config).spawn().await;
+    create(&app, "GRID").await;
+    for part in (0..2_000).collect::<Vec<_>>().chunks(100) {
+        let orders: Vec<_> = part.iter().map(|n| order(&format!("o{n}"), "buy", "4", "1")).collect();
+        app.post("/orderbooks/GRID/orders/batch", json!({ "place": orders })).await.expect(200);
+    }
+    let full = async |id: &str| {
+        app.post("/orderbooks/GRID/orders", order(id, "buy", "4", "1")).await.expect_problem(409, "owner-full")
+    };
+    full("x").await;
+    let before = commands(&app, "hmget");
+    for n in 0..30 {
+        full(&format!("x{n}")).await;
+    }
+    // One for the state of the book. To read the orders takes two more.
+    let taken = commands(&app, "hmget") - before;
+    assert!(taken < 50, "30 refusals took {taken} HMGET");
+    // However an order ends, there is room for another one.
+    app.delete("/orderbooks/GRID/orders/o0").await.expect(200);
+    place(&app, "a", "buy", "4", "1").await;
+    full("b").await;
+    place(&app, "s", "sell", "4", "1").await;
+    report(&app, &[fill("t", "o1", "s", "4", "1")]).await.expect(200);
+    place(&app, "b", "buy", "4", "1").await;
+    full("c").await;
+    app.delete("/orderbooks/GRID/orders?owner=owner-buy").await.expect(200);
+    place(&app, "c", "buy", "4", "1").await;
+    place(&app, "d", "buy", "4", "1").await;
+}
+
+#[tokio::test]
+async fn a_book_whose_owners_were_full_can_change_its_settings_when_it_is_empty() {
+    let app = TestApp::builder().config("[orderbook]\nmax_orders_per_owner = 1").spawn().await;
+    create(&app, "GRID").await;
+    place(&app, "a", "buy", "4", "1").await;
+    for _ in 0..2 {
+        app.post("/orderbooks/GRID/orders", order("b", "buy", "4", "1")).await.expect_problem(409, "owner-full");
+    }
+    app.clock().advance(std::time::Duration::from_secs(900));
+    place(&app, "b", "buy", "4", "1").await;
+    app.delete("/orderbooks/GRID/orders/b").await.expect(200);
+    let settings = json!({ "mode": "store", "kind": "orders", "price_decimals": 1, "quantity_decimals": 3 });
+    app.put("/orderbooks/GRID/settings", settings).await.expect(200);
 }
 
 #[tokio::test]

@@ -250,3 +250,45 @@ async fn a_handshake_that_is_not_finished_ends() {
     app.post("/pubsub/market:events", price(1)).await.expect(201);
     assert_eq!(socket.subscribe("market:events").await["offset"], 1);
 }
+
+#[tokio::test]
+async fn long_frames_share_a_fixed_amount_of_memory() {
+    // 7 sockets with frames of 8 MiB.
+    let config = "[pubsub]\nmessage_limit = \"8MiB\"";
+    let mut app = TestApp::builder().config(config).system_clock().spawn().await;
+    let address = app.serve();
+    let long = format!("{{\"id\":1,\"cmd\":\"ping\"}}{}", " ".repeat(20_000));
+    let mut sockets = Vec::new();
+    for _ in 0..7 {
+        let mut wire = Wire::open(address, "/pubsub/ws").await;
+        wire.send_text(&long).await;
+        assert_eq!(wire.next().await.map(|(opcode, _)| opcode), Some(TEXT), "a reply");
+        sockets.push(wire);
+    }
+    // The rest of the frame never comes.
+    let mut wire = Wire::open(address, "/pubsub/ws").await;
+    wire.send(&frame(FINAL | TEXT, long.as_bytes())[..18_000]).await;
+    assert_eq!(wire.close_code().await, 1013);
+    // The rest of the message never comes, and pings come between its frames.
+    let mut wire = Wire::open(address, "/connection/websocket").await;
+    wire.send(&frame(TEXT, &[b' '; 2_000])).await;
+    for _ in 0..8 {
+        wire.send(&[frame(FINAL | PING, b"x"), frame(CONTINUATION, &[b' '; 2_000])].concat()).await;
+    }
+    assert_eq!(wire.close_code().await, 1013);
+    // Short messages need none of it, however many there are, and neither do pings.
+    let mut wire = Wire::open(address, "/pubsub/ws").await;
+    for _ in 0..150 {
+        wire.send(&frame(FINAL | PING, &[b'x'; 100])).await;
+        wire.send_text(&format!("{{\"id\":1,\"cmd\":\"ping\"}}{}", " ".repeat(500))).await;
+        assert_eq!(wire.next().await.map(|(opcode, _)| opcode), Some(10), "a pong");
+        assert_eq!(wire.next().await.map(|(opcode, _)| opcode), Some(TEXT), "a reply");
+    }
+    drop(sockets.pop());
+    eventually("the memory of a socket that has ended is free", async || {
+        let mut wire = Wire::open(address, "/pubsub/ws").await;
+        wire.send_text(&long).await;
+        wire.next().await.is_some_and(|(opcode, _)| opcode == TEXT)
+    })
+    .await;
+}

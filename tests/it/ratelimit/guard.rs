@@ -1,5 +1,7 @@
 //! The guard, which limits the service's own callers.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Method;
 use gridtokenx_redis::config::Config;
@@ -7,7 +9,7 @@ use gridtokenx_redis::http::auth::api_key;
 use serde_json::{Value, json};
 
 use super::limits::limiter;
-use crate::support::{Reply, TestApp, eventually};
+use crate::support::{Exposition, Reply, TestApp, eventually};
 
 const ONE: &str = "ak_00000000000000000000000000000001";
 const TWO: &str = "ak_00000000000000000000000000000002";
@@ -76,15 +78,71 @@ async fn a_refused_request_does_not_claim_its_idempotency_key() {
 }
 
 #[tokio::test]
-async fn callers_without_credentials_share_one_limit_and_the_guard_is_off_by_default() {
+async fn each_replica_counts_the_requests_of_a_credential_in_memory() {
+    let config = format!("ratelimit.caller_rate = 3\n{}", credentials());
+    let app = TestApp::builder().config(&config).behind_proxy().spawn().await;
+    let replica = TestApp::builder().config(&config).beside(&app).spawn().await;
+    for is_there in [true, false] {
+        if !is_there {
+            app.proxy().cut();
+            eventually("the breaker is open", async || app.get("/health/ready").await.is(503)).await;
+        }
+        // The configuration needs no Redis.
+        for _ in 0..3 {
+            get(&app, ONE, "/ratelimit/limiters").await.expect(200);
+        }
+        let body = json!({ "limiter": "callers", "key": "k" });
+        let refused = post(&app, ONE, "/ratelimit/check", &body).await;
+        assert_eq!(refused.expect_problem(429, "rate-limited")["outcome"], "not_applied");
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        assert_eq!(refused.header("ratelimit-policy"), Some(r#""caller_rate";q=3;w=1"#));
+        assert_eq!(refused.header("ratelimit"), Some(r#""caller_rate";r=0;t=1"#));
+        get(&app, ONE, "/health/live").await.expect(200);
+        get(&app, TWO, "/ratelimit/limiters").await.expect(200);
+        get(&replica, ONE, "/ratelimit/limiters").await.expect(200);
+        app.clock().advance(Duration::from_millis(999));
+        get(&app, ONE, "/ratelimit/limiters").await.expect_problem(429, "rate-limited");
+        app.clock().advance(Duration::from_millis(1));
+        get(&app, ONE, "/ratelimit/limiters").await.expect(200);
+        for clock in [app.clock(), replica.clock()] {
+            clock.advance(Duration::from_secs(1));
+        }
+    }
+    assert_eq!(app.redis().command::<Vec<String>>(&["KEYS", "rate_limit:*"]), Vec::<String>::new());
+    let metrics = get(&app, ONE, "/metrics").await.expect(200);
+    let of = |decision| {
+        let labels = [("limiter", "caller_rate"), ("strategy", "fixed_window"), ("decision", decision)];
+        Exposition::parse(&metrics.text()).count("ratelimit_decisions_total", &labels)
+    };
+    assert_eq!((of("refused"), of("degraded")), (4, 0));
+}
+
+#[tokio::test]
+async fn a_reload_changes_how_many_requests_a_credential_may_send() {
+    let config = |rate: u64| format!("ratelimit.caller_rate = {rate}\n{}", credentials());
+    let app = TestApp::builder().config(&config(1)).spawn().await;
+    let reload = |rate: u64| app.app().reloader().reload(Config::with_overrides(&config(rate)).expect("TOML"));
+    get(&app, ONE, "/ratelimit/limiters").await.expect(200);
+    get(&app, ONE, "/ratelimit/limiters").await.expect_problem(429, "rate-limited");
+    let applied = reload(0).expect("valid").applied;
+    assert_eq!(applied, ["ratelimit.caller_rate"]);
+    eventually("nothing is limited", async || get(&app, ONE, "/ratelimit/limiters").await.is(200)).await;
+    reload(5).expect("valid");
+    eventually("few requests pass", async || get(&app, ONE, "/ratelimit/limiters").await.is(429)).await;
+    let error = reload(1_000_000_001).expect_err("refused").to_string();
+    assert!(error.contains("ratelimit.caller_rate"), "{error}");
+}
+
+#[tokio::test]
+async fn callers_without_credentials_share_the_limit_of_the_guard_and_have_none_by_default() {
     let app = TestApp::builder().config(&config("closed").replace(&credentials(), "")).spawn().await;
     for _ in 0..3 {
         app.get("/cache/a").await.expect(404);
     }
     app.get("/cache/a").await.expect_problem(429, "rate-limited");
-    let open = TestApp::spawn().await;
+    let open = TestApp::builder().config("ratelimit.caller_rate = 1").spawn().await;
     for _ in 0..200 {
-        open.get("/cache/a").await.expect(404);
+        open.get("/ratelimit/limiters").await.expect(200);
     }
     let states: Vec<String> = open.redis().command(&["KEYS", "rate_limit:*"]);
     assert_eq!(states, Vec::<String>::new());

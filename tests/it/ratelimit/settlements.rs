@@ -57,7 +57,9 @@ async fn a_settlement_under_another_kind_of_strategy_takes_only_what_was_not_res
 #[tokio::test]
 async fn reservations_follow_a_clock_that_is_set_back() {
     let three = "kind = \"sliding_window\", limit = 3, window = \"10s\"";
-    for kind in [three.to_owned(), three.replace("sliding", "fixed"), bucket(3, 1)] {
+    let day = "kind = \"fixed_window\", limit = 3, calendar = \"day\", zone = \"Asia/Bangkok\"";
+    // The day has not ended by the corrected clock, so only the ends of the reservations show that it was set back.
+    for kind in [three.to_owned(), three.replace("sliding", "fixed"), bucket(3, 1), day.to_owned()] {
         // The clock is set back before the settlement; in the second round another call notices it first.
         for calls in [0, 1] {
             let ahead = TestApp::builder().config(&rule(&kind)).spawn().await;

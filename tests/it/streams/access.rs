@@ -1,5 +1,7 @@
 //! Who may do what with streams.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use serde_json::{Value, json};
 
@@ -13,6 +15,38 @@ async fn send(app: &TestApp, key: &str, method: Method, path: &str, body: &Value
     let headers = [("x-api-key", key), ("content-type", "application/json")];
     let body = if method == Method::GET || method == Method::DELETE { String::new() } else { body.to_string() };
     app.send(method, path, &headers, body).await
+}
+
+#[tokio::test]
+async fn one_credential_creates_at_most_half_of_the_streams() {
+    let keys = key("one", READER, "scopes = [\"streams:write\"]") + &key("two", WRITER, "scopes = [\"streams:write\"]");
+    let config = format!("streams.max_streams = 4\n{keys}");
+    let app = TestApp::builder().config(&config).admin_key().spawn().await;
+    let append = async |who: &str, stream: &str| {
+        let path = format!("/streams/{stream}/events");
+        send(&app, who, Method::POST, &path, &json!({ "events": [event(1)] })).await
+    };
+    for (who, stream) in [(READER, "a"), (READER, "b"), (READER, "a")] {
+        append(who, stream).await.expect(201);
+    }
+    let refused = append(READER, "c").await.expect_problem(507, "too-many-streams");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("this credential")), "{refused}");
+    for stream in ["c", "d", "a"] {
+        append(WRITER, stream).await.expect(201);
+    }
+    // A stream belongs to who created it, whoever appends to it or deletes it.
+    send(&app, ADMIN_KEY, Method::DELETE, "/streams/a", &json!({})).await.expect(204);
+    append(WRITER, "a").await.expect_problem(507, "too-many-streams");
+    append(READER, "a").await.expect(201);
+    append(READER, "e").await.expect_problem(507, "too-many-streams");
+    let owners = "streams:owners:{streams:index}";
+    assert_eq!(app.redis().command::<u64>(&["ZCARD", owners]), 4);
+    // All of them have ended, and leave the list with the next new one.
+    app.clock().advance(Duration::from_secs(130 * 86_400));
+    append(READER, "e").await.expect(201);
+    append(READER, "f").await.expect(201);
+    append(READER, "g").await.expect_problem(507, "too-many-streams");
+    assert_eq!(app.redis().command::<u64>(&["ZCARD", owners]), 2);
 }
 
 #[tokio::test]

@@ -166,6 +166,26 @@ async fn there_are_at_most_max_streams() {
 }
 
 #[tokio::test]
+async fn an_append_that_creates_no_stream_lists_none() {
+    let config = "streams.max_streams = 1";
+    let app = TestApp::builder().redis_options(&["--save", ""]).config(config).spawn().await;
+    let listed = || app.redis().command::<Vec<String>>(&["ZRANGE", "streams:index", "0", "-1"]);
+    let expecting = json!({ "events": [event(1)], "expected_version": 5 });
+    // The list is on a server that works, and the stream on one that refuses.
+    let only_lists = ["ACL", "SETUSER", "default", "resetkeys", "~streams:index", "~streams:owners:*"];
+    let _: String = app.redis().command(&only_lists);
+    let problem = append(&app, "a", &[event(1)]).await.expect_problem(503, "redis-denied");
+    assert_eq!(problem["outcome"], "not_applied", "{problem}");
+    assert_eq!(listed(), Vec::<String>::new());
+    let _: String = app.redis().command(&["ACL", "SETUSER", "default", "allkeys"]);
+    app.post("/streams/a/events", expecting.clone()).await.expect_problem(409, "version-conflict");
+    assert_eq!(listed(), Vec::<String>::new());
+    append(&app, "b", &[event(1)]).await.expect(201);
+    app.post("/streams/b/events", expecting).await.expect_problem(409, "version-conflict");
+    assert_eq!(listed(), ["b"]);
+}
+
+#[tokio::test]
 async fn an_older_fencing_token_appends_nothing() {
     let app = TestApp::spawn().await;
     let attempt = async |token: &str| {

@@ -33,6 +33,12 @@ struct Reading {
     is_stalled: bool,
 }
 
+fn status_kib(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+}
+
 impl ServiceProcess {
     /// Runs `serve` on a free port with these variables only, apart from PATH.
     pub fn start(variables: &[(&str, &str)]) -> Self {
@@ -144,9 +150,18 @@ impl ServiceProcess {
 
     /// Sends a request without a body; each header ends with CRLF. Returns the status and the body of the response.
     pub fn send(&mut self, method: &str, path: &str, headers: &str) -> (u16, String) {
+        self.exchange(&format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n"))
+    }
+
+    /// Sends a POST request with a JSON body; returns the status and the body of the response.
+    pub fn post(&mut self, path: &str, body: &str) -> (u16, String) {
+        let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        self.exchange(&format!("POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n{body}"))
+    }
+
+    fn exchange(&mut self, request: &str) -> (u16, String) {
         let mut connection = self.connect();
-        write!(connection, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n")
-            .expect("sent");
+        connection.write_all(request.as_bytes()).expect("sent");
         let mut response = String::new();
         connection.read_to_string(&mut response).expect("a response");
         let status = response.split(' ').nth(1).expect("a status line").parse().expect("a status");
@@ -161,12 +176,13 @@ impl ServiceProcess {
 
     /// Reads its resident memory from another thread, KiB.
     pub fn memory_of(&self) -> impl Fn() -> u64 + Send + use<> {
-        let path = format!("/proc/{}/status", self.child.id());
-        move || {
-            let status = std::fs::read_to_string(&path).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-            line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
-        }
+        let pid = self.child.id();
+        move || status_kib(pid, "VmRSS:")
+    }
+
+    /// The highest resident memory that it ever had, KiB.
+    pub fn peak_kib(&self) -> u64 {
+        status_kib(self.child.id(), "VmHWM:")
     }
 
     /// Lets the process open at most `files` files.

@@ -116,6 +116,25 @@ async fn a_value_that_the_source_has_not_changed_lives_on() {
 }
 
 #[tokio::test]
+async fn a_value_that_the_source_confirms_gets_the_tags_of_its_task() {
+    let source = HttpSource::start(|_, request| async move {
+        let is_known = request.headers().contains_key("if-none-match");
+        let mut response = reply(if is_known { 304 } else { 200 }, if is_known { "" } else { "{\"a\":1}" });
+        response.headers_mut().insert("etag", "\"v1\"".parse().expect("a header"));
+        response
+    })
+    .await;
+    let config = |tags: &str| http_task(&source.url(), &format!("{ON_DEMAND}keys = [\"market:rate:a\"]\n{tags}"));
+    let before = TestApp::builder().config(&config("")).spawn().await;
+    assert_eq!(run(&before, "rates", json!({})).await["new"], 1);
+    let app = TestApp::builder().config(&config("tags = [\"rates\"]\n")).beside(&before).spawn().await;
+    assert_eq!(run(&app, "rates", json!({})).await["unchanged"], 1);
+    assert_eq!(app.get("/cache/market:rate:a").await.expect(200).text(), "{\"a\":1}");
+    app.delete("/cache/tags/rates").await.expect(204);
+    app.get("/cache/market:rate:a").await.expect_problem(404, "cache-miss");
+}
+
+#[tokio::test]
 async fn bodies_have_a_limit_and_must_be_json() {
     let source = HttpSource::start(|_, request| async move {
         match request.uri().path() {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Method;
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::source::{HttpSource, reply};
@@ -105,6 +105,67 @@ async fn an_invalidation_during_a_fetch_counts_for_the_fetched_value() {
     let (read, ()) = tokio::join!(app.get(&path), invalidate);
     read.expect(200);
     app.get("/cache/market:rate:a").await.expect(404);
+}
+
+/// Runs the task for the first key, and does something else once its source is asked.
+async fn run_and(app: &TestApp, source: &HttpSource, gate: &Semaphore, meanwhile: impl AsyncFnOnce()) -> Value {
+    let asked = source.requests() + 1;
+    let interfere = async {
+        eventually("the source is asked", async || source.requests() == asked).await;
+        meanwhile().await;
+        gate.add_permits(1);
+    };
+    tokio::join!(super::run(app, "rates", json!({ "keys": ["market:rate:a"] })), interfere).0
+}
+
+#[tokio::test]
+async fn a_refreshed_value_keeps_the_tags_of_the_client_that_stored_it() {
+    let (source, gate) = gated().await;
+    let app = spawn(&source, "").await;
+    let store = async || app.put("/cache/market:rate:a?ttl_ms=1000&tags=prices,th", json!("by a client")).await;
+    store().await.expect(201);
+    let record = run_and(&app, &source, &gate, async || {}).await;
+    assert_eq!(record["changed"], 1, "{record}");
+    assert_eq!(app.get("/cache/market:rate:a").await.expect(200).text(), "{\"nth\":0}");
+    let left: i64 = app.redis().command(&["PTTL", "cache:tag:{prices}"]);
+    assert!(left > 500_000, "a tag outlives the value: {left}");
+    app.delete("/cache/tags/prices").await.expect(204);
+    app.get("/cache/market:rate:a").await.expect_problem(404, "cache-miss");
+    // What the source sent before the invalidation is not served after it.
+    store().await.expect(201);
+    run_and(&app, &source, &gate, async || _ = app.delete("/cache/tags/th").await.expect(204)).await;
+    app.get("/cache/market:rate:a").await.expect_problem(404, "cache-miss");
+}
+
+#[tokio::test]
+async fn an_invalidation_ends_the_mark_of_an_absent_value() {
+    let source = HttpSource::start(|_, _| async { reply(404, "{}") }).await;
+    let app = spawn(&source, "tags = [\"rates\"]\nnegative_ttl = \"60s\"\n").await;
+    for asked in 1..4 {
+        for _ in 0..2 {
+            app.get(KEY).await.expect_problem(404, "warming-value-absent");
+        }
+        assert_eq!(source.requests(), asked, "the mark is valid until the tag is invalidated");
+        app.delete("/cache/tags/rates").await.expect(204);
+    }
+    app.get("/cache/market:rate:a?lease_ms=1000").await.expect_problem(404, "cache-miss");
+    // A value that becomes a mark keeps its tags, too.
+    app.put("/cache/market:rate:a?tags=th", json!(1)).await;
+    super::run(&app, "rates", json!({ "keys": ["market:rate:a"] })).await;
+    app.get(KEY).await.expect_problem(404, "warming-value-absent");
+    assert_eq!(source.requests(), 4);
+    app.delete("/cache/tags/th").await.expect(204);
+    app.get(KEY).await.expect_problem(404, "warming-value-absent");
+    assert_eq!(source.requests(), 5);
+}
+
+#[tokio::test]
+async fn a_read_does_not_prolong_the_mark_of_an_absent_value() {
+    let source = HttpSource::start(|_, _| async { reply(404, "{}") }).await;
+    let app = spawn(&source, "negative_ttl = \"60s\"\n").await;
+    app.get(KEY).await.expect_problem(404, "warming-value-absent");
+    app.get("/cache/market:rate:a?touch_ms=1000000").await.expect_problem(404, "cache-miss");
+    assert!(app.redis().command::<i64>(&["PTTL", "cache:market:rate:a"]) <= 60_000);
 }
 
 #[tokio::test]

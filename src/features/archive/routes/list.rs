@@ -1,16 +1,20 @@
 //! Writes lists as JSON, NDJSON or CSV, as the header `Accept` asks.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::super::model::{MinuteView, PriceLevel, ProfileView, SingleTrade};
+use super::super::error::ArchiveError;
+use super::super::model::{FootprintView, MinuteView, MinutesView, PriceLevel, ProfileView, SingleTrade};
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::negotiation::{Form, NEXT_CURSOR, accepted, media_type};
 use crate::http::problem::Problem;
+use crate::http::reply::Page;
+use crate::lifecycle::offload::Offload;
 use crate::tape::Side;
 
 /// An item of a list with its lines of CSV. No value needs quotes, except ids of trades and parties.
@@ -62,47 +66,111 @@ impl CsvLines for SingleTrade {
     }
 }
 
-/// The response with a list: `json` as a whole, or a line for each item. The entity tag is that of the content, so a range
-/// that does not change is transferred once.
+/// A list that is sent.
+pub(super) trait ListView: Serialize {
+    type Item: CsvLines;
+    fn items(&self) -> &[Self::Item];
+    fn next_cursor(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl ListView for Page<SingleTrade> {
+    type Item = SingleTrade;
+    fn items(&self) -> &[SingleTrade] {
+        &self.items
+    }
+    fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+}
+
+impl ListView for MinutesView {
+    type Item = MinuteView;
+    fn items(&self) -> &[MinuteView] {
+        &self.items
+    }
+    fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+}
+
+impl ListView for FootprintView {
+    type Item = ProfileView;
+    fn items(&self) -> &[ProfileView] {
+        &self.items
+    }
+}
+
+impl ListView for ProfileView {
+    type Item = Self;
+    fn items(&self) -> &[Self] {
+        std::slice::from_ref(self)
+    }
+}
+
+/// The most items or price levels of a list that the request's own thread writes: about 2 ms.
+const INLINE: usize = 4_000;
+
+/// How long a list waits for a thread.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A list as it is sent.
+struct Written {
+    body: Vec<u8>,
+    etag: ETag,
+    next_cursor: Option<HeaderValue>,
+}
+
+/// The response with a list: JSON as a whole, or a line for each item. The entity tag is that of the content, so a range
+/// that does not change is transferred once. `size` is the number of items or price levels of the view; a large one is made and
+/// written on another thread.
 ///
 /// # Errors
-/// `invalid-header` if `If-None-Match` is not valid.
-pub(super) fn list<T: CsvLines>(
+/// `invalid-header` if `If-None-Match` is not valid, `overloaded` if no thread becomes free.
+pub(super) async fn list<V: ListView>(
+    offload: &Offload,
     headers: &HeaderMap,
-    json: &impl Serialize,
-    items: &[T],
-    next_cursor: Option<&str>,
+    size: usize,
+    view: impl FnOnce() -> V + Send + 'static,
 ) -> Result<Response, Problem> {
     let form = accepted(headers, &[Form::Json, Form::Ndjson, Form::Csv]);
-    let body = match form {
-        // Objects with text keys never fail to serialize.
-        Form::Json => serde_json::to_vec(json).unwrap_or_default(),
-        Form::Ndjson => items.iter().fold(Vec::new(), |mut out, item| {
-            out.extend(serde_json::to_vec(item).unwrap_or_default());
-            out.push(b'\n');
-            out
-        }),
-        Form::Csv => {
-            let mut out = T::COLUMNS.to_owned();
-            if !out.ends_with('\n') {
-                out.push_str(LEVEL);
-            }
-            for item in items {
-                item.lines(&mut out);
-            }
-            out.into_bytes()
-        }
-    };
-    let etag = ETag(xxh3_128(&body));
+    let write = move || written(form, &view());
+    let written =
+        if size <= INLINE { write() } else { offload.run(PATIENCE, write).await.map_err(ArchiveError::from)? };
+    let Written { body, etag, next_cursor } = written;
     let mut response = if Preconditions::of(headers)?.already_has(Some(etag)) {
         axum::http::StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(header::CONTENT_TYPE, media_type(form))], body).into_response()
     };
     response.headers_mut().insert(header::ETAG, etag.header());
-    let cursor = next_cursor.filter(|_| form != Form::Json).and_then(|cursor| HeaderValue::from_str(cursor).ok());
-    if let Some(cursor) = cursor {
+    if let Some(cursor) = next_cursor.filter(|_| form != Form::Json) {
         response.headers_mut().insert(NEXT_CURSOR, cursor);
     }
     Ok(response)
+}
+
+fn written<V: ListView>(form: Form, view: &V) -> Written {
+    let body = match form {
+        // Objects with text keys never fail to serialize.
+        Form::Json => serde_json::to_vec(view).unwrap_or_default(),
+        Form::Ndjson => view.items().iter().fold(Vec::new(), |mut out, item| {
+            out.extend(serde_json::to_vec(item).unwrap_or_default());
+            out.push(b'\n');
+            out
+        }),
+        Form::Csv => {
+            let mut out = V::Item::COLUMNS.to_owned();
+            if !out.ends_with('\n') {
+                out.push_str(LEVEL);
+            }
+            for item in view.items() {
+                item.lines(&mut out);
+            }
+            out.into_bytes()
+        }
+    };
+    let next_cursor = view.next_cursor().and_then(|cursor| HeaderValue::from_str(cursor).ok());
+    Written { etag: ETag(xxh3_128(&body)), body, next_cursor }
 }

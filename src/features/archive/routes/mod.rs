@@ -61,7 +61,7 @@ pub(super) async fn list_single_trades(
     let range = range_of(from, to, archive.clock.now(), DAY)?;
     let with_parties = caller.may_access(PARTIES, symbol.as_str());
     let page = archive.single_trades(&symbol, &range, cursor, limit, with_parties).await?;
-    list::list(&headers, &page, &page.items, page.next_cursor.as_deref())
+    list::list(&archive.offload, &headers, page.items.len(), move || page).await
 }
 
 /// List the minutes of a symbol: their trades by price and side.
@@ -90,10 +90,13 @@ pub(super) async fn list_minutes(
     }
     let hot = archive.fold(&symbol).await?;
     let page = archive.minutes(&symbol, &range, order, limit, &hot).await?;
-    let next_cursor = page.next.map(|next| next.to_string());
-    let items = page.items.into_iter().map(MinuteView::from).collect();
-    let view = MinutesView { items, coverage: page.coverage, next_cursor };
-    list::list(&headers, &view, &view.items, view.next_cursor.as_deref())
+    let levels = page.items.iter().map(|found| found.trades.levels.by_price.len()).sum();
+    let view = move || MinutesView {
+        items: page.items.into_iter().map(MinuteView::from).collect(),
+        coverage: page.coverage,
+        next_cursor: page.next.map(|next| next.to_string()),
+    };
+    list::list(&archive.offload, &headers, levels, view).await
 }
 
 /// Get a minute of a symbol: its trades by price and side.
@@ -147,7 +150,7 @@ pub(super) async fn get_profile(
         None => ProfileView::new(ends, &profile(Levels::default())),
     };
     view.coverage = volumes.coverage;
-    list::list(&headers, &view, std::slice::from_ref(&view), None)
+    list::list(&archive.offload, &headers, view.price_levels.len(), move || view).await
 }
 
 /// Get the volume of a symbol by price, for each bucket of a time.
@@ -170,9 +173,10 @@ pub(super) async fn get_footprint(
     let range = closed_range(from, to, archive.clock.now(), 3 * HOUR, MAX_BUCKETS * length, "200 buckets")?;
     check_step(step)?;
     let volumes = archive.volumes(&symbol, &range, Some(length), step).await?;
-    let of = |(start, profile): &(UnixMillis, Profile)| ProfileView::new([*start, start + length], profile);
-    let view = FootprintView { items: volumes.buckets.iter().map(of).collect(), coverage: volumes.coverage };
-    list::list(&headers, &view, &view.items, None)
+    let levels = volumes.buckets.iter().map(|(_, profile)| profile.levels.by_price.len()).sum();
+    let of = move |(start, profile): &(UnixMillis, Profile)| ProfileView::new([*start, start + length], profile);
+    let view = move || FootprintView { items: volumes.buckets.iter().map(of).collect(), coverage: volumes.coverage };
+    list::list(&archive.offload, &headers, levels, view).await
 }
 
 impl From<FoundMinute> for MinuteView {

@@ -76,7 +76,7 @@ impl CacheService {
                 item.tags.iter().filter_map(|tag| Some((tag.clone(), *generations.get(tag)?))).collect();
             let value = StoredValue::encode(item.content_type, Bytes::from(item.body), &tags);
             let ttl = effective_ttl(&entry, item.ttl);
-            let put = scripts::put(&entry, value.raw(), ttl, false, &Expected::Anything, "");
+            let put = scripts::put(&entry, value.raw(), ttl, false, &Expected::Anything, "", None);
             writes.push((value.etag(), batch.call(put)));
             set_keys.push(item.key);
         }
@@ -167,7 +167,7 @@ impl CacheService {
                 *longest = ttl.max(*longest);
             }
         }
-        Ok(self.open_tags(lives, None).await?.into_iter().collect())
+        Ok(self.open_tags(lives, None).await?.0.into_iter().collect())
     }
 
     /// The value in the replies to GET and PTTL, if its tags are current. `None`: the value was not read.

@@ -14,7 +14,7 @@ use super::super::model::{CacheKey, KEY_LIMIT, KeyInfo, Tag};
 use super::super::service::CacheService;
 use super::super::{READ, WRITE};
 use crate::http::auth::Principal;
-use crate::http::batch_item::separate;
+use crate::http::batch_item::{check_results, errors_of, separate};
 use crate::http::counts::require_count;
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::fencing::{GrantToken, reject_ahead};
@@ -85,15 +85,16 @@ pub(in super::super) async fn list_keys(
 ///
 /// The reads see the state before the batch; then the deletions are applied, then the writes in order. A batch is not a
 /// transaction: every item has its own result, and neither an invalid item nor one that the credential does not permit stops
-/// the others. A batch of which no item can run has the status of its first one, 422 or 403. Reads need the scope
-/// `cache:read`, deletions and writes the scope `cache:write`. A `Fencing-Token` is checked against every key that is stored
-/// or deleted.
+/// the others; `Items-Failed` counts those that changed nothing. A batch whose items have all failed has the status of its first
+/// one, and reads that miss do not fail by themselves. Reads need the scope `cache:read`, deletions and writes
+/// the scope `cache:write`. A `Fencing-Token` is checked against every key that is stored or deleted.
 ///
 /// The reads return at most 8 * `cache.value_limit` bytes together. A value that would exceed this has the status 413 and
 /// the code `cache-batch-too-large`; the later, smaller ones are still returned.
 #[utoipa::path(post, path = "/cache/batch", tag = "cache", operation_id = "run_cache_batch",
     request_body = BatchRequest,
-    responses((status = 200, description = "One result per item", body = BatchReply)))]
+    responses((status = 200, description = "One result per item", body = BatchReply,
+        headers(("Items-Failed" = u64, description = "How many deletions and writes failed; absent if none did")))))]
 pub(in super::super) async fn run_batch(
     State(cache): State<CacheService>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -106,7 +107,11 @@ pub(in super::super) async fn run_batch(
     let reply = cache.run_batch(batch, token).await?;
     let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
     reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
-    let mut response = Json(reply).into_response();
+    let has_read = reply.get.iter().any(|item| item.error.is_none());
+    let stored = errors_of("set", reply.set.iter().map(|item| &item.error));
+    let failed =
+        check_results(has_read, stored.chain(errors_of("delete", reply.delete.iter().map(|item| &item.error))))?;
+    let mut response = (failed, Json(reply)).into_response();
     if only_reads {
         response.extensions_mut().insert(Unrecorded);
     }

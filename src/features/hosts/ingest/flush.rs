@@ -138,12 +138,13 @@ impl HostService {
 
     /// Writes batches; those that fail are queued again.
     async fn write_batches(&self, batches: Vec<HostBatch>) -> Result<u64, RedisFault> {
-        let batches = self.claim_new(batches).await?;
+        let batches = self.claim_new(self.without_deleted(batches).await?).await?;
         let retention = self.config.retention.as_millis();
-        let oldest = hour_of(self.clock.now().saturating_sub_unsigned(retention));
+        let now = self.clock.now();
+        let oldest = hour_of(now.saturating_sub_unsigned(retention));
         let append = |batch: &HostBatch| {
-            let keys = self.keys.history(&batch.host.id);
-            scripts::append(&keys, oldest, retention + EXPIRY_MARGIN, &encode_chunks(&batch.samples))
+            let (keys, age) = (self.keys.history(&batch.host.id), (&self.clock, batch.host.age(now)));
+            scripts::append(&keys, age, oldest, retention + EXPIRY_MARGIN, &encode_chunks(&batch.samples))
         };
         let answers = match self.redis.call_all(batches.iter().map(append)).await {
             Ok(answers) => answers,
@@ -155,7 +156,8 @@ impl HostService {
         let (mut written, mut again, mut failure) = (0, Vec::new(), None);
         for (batch, answer) in batches.into_iter().zip(answers) {
             match answer {
-                Ok(()) => {
+                Ok(Some(ago)) => self.renew(&batch.host, now - ago),
+                Ok(None) => {
                     let stored = self.memory.mark_stored(&batch);
                     self.metrics.written.inc_by(stored);
                     written += stored;
@@ -172,6 +174,40 @@ impl HostService {
         }
         self.memory.requeue(again);
         failure.map_or(Ok(written), Err)
+    }
+
+    /// Forgets what a host had reported when it was deleted; the next batch writes what was accepted since.
+    pub(in super::super) fn renew(&self, host: &Arc<Host>, deleted: UnixMillis) {
+        if self.memory.renew(host, deleted, self.clock.now()).is_err() {
+            tracing::error!(host = host.id.as_str(), "host samples dropped: too many hosts are in memory");
+        }
+    }
+
+    /// Leaves out new hosts that were deleted, because a claim would bring them back.
+    async fn without_deleted(&self, batches: Vec<HostBatch>) -> Result<Vec<HostBatch>, RedisFault> {
+        let now = self.clock.now();
+        let (new, mut kept): (Vec<_>, Vec<_>) = batches.into_iter().partition(|batch| !batch.host.is_claimed());
+        let deletion = |batch: &HostBatch| {
+            let HostBatch { host, .. } = batch;
+            scripts::deletion(&self.keys.history(&host.id).chunks, (&self.clock, host.age(now)))
+        };
+        match self.redis.call_all(new.iter().map(deletion)).await {
+            Ok(deletions) => {
+                for (batch, ago) in new.into_iter().zip(deletions) {
+                    match ago {
+                        Ok(Some(ago)) => self.renew(&batch.host, now - ago),
+                        // The write fails as well.
+                        Ok(None) | Err(_) => kept.push(batch),
+                    }
+                }
+                Ok(kept)
+            }
+            Err(fault) => {
+                self.memory.requeue(new);
+                self.memory.requeue(kept);
+                Err(fault)
+            }
+        }
     }
 
     /// Claims new hosts in Redis. Hosts whose name another organisation has are moved to their organisation's own name; the
@@ -227,13 +263,15 @@ impl HostService {
 
     /// Writes the samples of a segment; samples that are already in Redis are not duplicated. `None`: it cannot be read.
     async fn replay(&self, segment: &Path) -> Result<Option<u64>, RedisFault> {
-        let records = match spool::read_segment(segment).await {
-            Ok(records) => records,
+        let (records, age) = match spool::read_segment(segment).await {
+            Ok(read) => read,
             Err(error) => {
                 tracing::error!(%error, segment = %segment.display(), "failed to read a spool segment");
                 return Ok(None);
             }
         };
+        // The samples are older than that.
+        let accepted = self.clock.now().saturating_sub_unsigned(age);
         // Far fewer than `hosts.unstored_samples`, so that memory drops none of them.
         let group = WRITE_SAMPLES.min(self.config.unstored_samples / 4);
         let (mut written, mut waiting) = (0, 0);
@@ -241,7 +279,7 @@ impl HostService {
             let host = self.memory.get(&id).map_or_else(|| self.memory.insert(Host::new(id, owner, false)), Ok);
             let host = host.map_err(|_| RedisFault::new(FaultKind::Unavailable, Outcome::NotApplied))?;
             waiting += samples.len();
-            self.memory.record(&host, samples, None, self.clock.now());
+            self.memory.record(&host, samples, None, accepted);
             if waiting >= group {
                 written += self.write().await?;
                 waiting = 0;

@@ -1,7 +1,8 @@
 //! The hosts in memory: the newest samples of each, and all samples that are not in Redis yet.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
@@ -9,123 +10,12 @@ use tokio::sync::Notify;
 use super::super::config::HostsConfig;
 use super::super::error::HostsError;
 use super::super::metrics::HostMetrics;
-use super::super::model::{Agent, HostId, Latest, Source};
+use super::super::model::{Agent, HostId};
 use super::super::sample::Sample;
 use super::super::tenancy::Organisation;
+pub(in super::super) use super::host::Host;
+use super::host::Kept;
 use crate::clock::UnixMillis;
-
-/// A host in memory.
-#[derive(Debug)]
-pub(in super::super) struct Host {
-    pub id: HostId,
-    pub owner: Organisation,
-    /// Whether Redis stores the owner. A host that is first reported while Redis is unavailable belongs to its reporter
-    /// provisionally.
-    is_claimed: AtomicBool,
-    /// Whether the indexes in Redis list the host.
-    is_listed: AtomicBool,
-    state: Mutex<HostState>,
-}
-
-/// A host's samples in the order of arrival, which numbers them from 0.
-#[derive(Debug, Default)]
-struct HostState {
-    samples: VecDeque<Arc<Sample>>,
-    /// The number of samples that have arrived.
-    arrived: u64,
-    /// The number of those that are in Redis or were dropped.
-    settled: u64,
-    newest: Option<Arc<Sample>>,
-    agent: Option<Arc<Agent>>,
-    seen: UnixMillis,
-    is_unpublished: bool,
-}
-
-impl Host {
-    pub(in super::super) fn new(id: HostId, owner: Organisation, is_claimed: bool) -> Self {
-        let (is_claimed, is_listed) = (AtomicBool::new(is_claimed), AtomicBool::new(false));
-        Self { id, owner, is_claimed, is_listed, state: Mutex::default() }
-    }
-
-    pub(in super::super) fn is_claimed(&self) -> bool {
-        self.is_claimed.load(Ordering::Relaxed)
-    }
-
-    pub(in super::super) fn mark_claimed(&self) {
-        self.is_claimed.store(true, Ordering::Relaxed);
-    }
-
-    pub(in super::super) fn is_listed(&self) -> bool {
-        self.is_listed.load(Ordering::Relaxed)
-    }
-
-    pub(in super::super) fn mark_listed(&self) {
-        self.is_listed.store(true, Ordering::Relaxed);
-    }
-
-    pub(in super::super) fn newest(&self) -> Option<Latest> {
-        let state = self.state();
-        let (metrics, agent) = (state.newest.clone()?, state.agent.clone());
-        Some(Latest { host: self.id.clone(), metrics, agent, source: Source::Memory })
-    }
-
-    /// When the host last reported.
-    pub(in super::super) fn seen(&self) -> UnixMillis {
-        self.state().seen
-    }
-
-    /// The samples in memory from `from` to `to`, both included, in the order of their arrival.
-    pub(in super::super) fn window(&self, from: UnixMillis, to: UnixMillis) -> Vec<Arc<Sample>> {
-        let state = self.state();
-        state.samples.iter().filter(|sample| (from..=to).contains(&sample.timestamp)).map(Arc::clone).collect()
-    }
-
-    /// The samples that arrived before number `until` and are not in Redis.
-    pub(in super::super) fn unsettled(&self, until: u64) -> Vec<Arc<Sample>> {
-        let state = self.state();
-        let begin = state.arrived - state.samples.len() as u64;
-        let samples = state.samples.iter().zip(begin..);
-        samples.filter(|(_, at)| (state.settled..until).contains(at)).map(|(sample, _)| Arc::clone(sample)).collect()
-    }
-
-    /// Records that the samples before number `until` are in Redis or dropped; returns how many were not before.
-    fn settle(&self, until: u64, keep: usize) -> u64 {
-        let mut state = self.state();
-        let settled = until.saturating_sub(state.settled);
-        state.settled = state.settled.max(until);
-        state.trim(keep);
-        settled
-    }
-
-    /// The newest sample, unless it has been published since it arrived.
-    pub(in super::super) fn take_unpublished(&self) -> Option<Latest> {
-        let is_unpublished = std::mem::take(&mut self.state().is_unpublished);
-        if is_unpublished { self.newest() } else { None }
-    }
-
-    /// Marks the newest sample as unpublished again, after a failed publication.
-    pub(in super::super) fn publish_again(&self) {
-        self.state().is_unpublished = true;
-    }
-
-    fn is_idle(&self) -> bool {
-        let state = self.state();
-        state.settled == state.arrived
-    }
-
-    fn state(&self) -> MutexGuard<'_, HostState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl HostState {
-    /// Removes the oldest settled samples until at most `keep` samples remain.
-    fn trim(&mut self, keep: usize) {
-        while self.samples.len() > keep && self.arrived - (self.samples.len() as u64) < self.settled {
-            self.samples.pop_front();
-        }
-    }
-}
 
 /// Samples of one host that the batch writer is writing to Redis.
 #[derive(Debug)]
@@ -141,6 +31,8 @@ pub(in super::super) struct Memory {
     /// The hosts whose samples before a number wait for Redis. In the order of arrival, so that the oldest can be dropped first.
     waiting: Mutex<VecDeque<(Arc<Host>, u64)>>,
     unstored: AtomicU64,
+    /// The samples of organisations that are not in Redis.
+    shares: Mutex<HashMap<Organisation, u64>>,
     /// Notified when half of `hosts.unstored_samples` wait for Redis, or when no host can be removed.
     pub pressure: Notify,
     keep: usize,
@@ -155,6 +47,7 @@ impl Memory {
             hosts: RwLock::default(),
             waiting: Mutex::default(),
             unstored: AtomicU64::new(0),
+            shares: Mutex::default(),
             pressure: Notify::new(),
             keep: config.recent_samples,
             max_hosts: config.max_hosts,
@@ -205,25 +98,48 @@ impl Memory {
     /// # Errors
     /// [`HostsError::TooManyHosts`]; the samples are dropped.
     pub(in super::super) fn rename(&self, host: &Arc<Host>, id: HostId) -> Result<(), HostsError> {
-        let (samples, agent, seen, arrived) = {
+        self.replace(host, Host::new(id, host.owner.clone(), true), UnixMillis::MIN, host.seen())
+    }
+
+    /// Forgets what a host had reported when it was deleted. What was accepted since then waits as that of a new host.
+    ///
+    /// # Errors
+    /// [`HostsError::TooManyHosts`]; the samples are dropped.
+    pub(in super::super) fn renew(
+        &self,
+        host: &Arc<Host>,
+        deleted: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<(), HostsError> {
+        self.replace(host, Host::new(host.id.clone(), host.owner.clone(), false), deleted, now)
+    }
+
+    /// Replaces a host by another one, to which its waiting samples go that were accepted at `from` or later.
+    fn replace(&self, host: &Arc<Host>, other: Host, from: UnixMillis, seen: UnixMillis) -> Result<(), HostsError> {
+        let (samples, agent, arrived) = {
             let state = host.state();
             let waiting = usize::try_from(state.arrived - state.settled).unwrap_or(usize::MAX);
             let settled = state.samples.len().saturating_sub(waiting);
-            let samples: Vec<Sample> = state.samples.iter().skip(settled).map(|sample| **sample).collect();
-            (samples, state.agent.clone(), state.seen, state.arrived)
+            let waiting = state.samples.iter().skip(settled).filter(|kept| kept.accepted >= from);
+            let samples: Vec<Sample> = waiting.map(|kept| *kept.sample).collect();
+            (samples, state.agent.clone(), state.arrived)
         };
         {
             let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
             if hosts.get(&host.id).is_some_and(|known| Arc::ptr_eq(known, host)) {
                 hosts.remove(&host.id);
+                self.metrics.hosts.set(i64::try_from(hosts.len()).unwrap_or(i64::MAX));
             }
         }
         self.settle(host, arrived);
-        let mut renamed = self.insert(Host::new(id, host.owner.clone(), true))?;
-        if renamed.owner != host.owner {
-            renamed = self.insert(Host::new(host.id.of(host.owner.as_str()), host.owner.clone(), false))?;
+        if samples.is_empty() {
+            return Ok(());
         }
-        self.record(&renamed, samples, agent.map(|agent| Agent::clone(&agent)), seen);
+        let mut other = self.insert(other)?;
+        if other.owner != host.owner {
+            other = self.insert(Host::new(host.id.of(host.owner.as_str()), host.owner.clone(), false))?;
+        }
+        self.record(&other, samples, agent.map(|agent| Agent::clone(&agent)), seen);
         Ok(())
     }
 
@@ -239,7 +155,16 @@ impl Memory {
         removed.is_some()
     }
 
-    /// Adds samples. If too many wait for Redis, the oldest are dropped.
+    /// Removes a host that has nothing to store or to publish.
+    pub(in super::super) fn forget_idle(&self, id: &HostId) {
+        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        if hosts.get(id).is_some_and(|host| host.is_idle() && !host.is_unpublished()) {
+            hosts.remove(id);
+            self.metrics.hosts.set(i64::try_from(hosts.len()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Adds samples that were accepted at `now`. If too many wait for Redis, the oldest are dropped.
     pub(in super::super) fn record(
         &self,
         host: &Arc<Host>,
@@ -255,9 +180,10 @@ impl Memory {
                 if state.newest.as_ref().is_none_or(|newest| newest.id() < sample.id()) {
                     state.newest = Some(Arc::clone(&sample));
                 }
-                state.samples.push_back(sample);
+                state.samples.push_back(Kept { sample, accepted: now });
                 state.arrived += 1;
             }
+            state.since = Some(state.since.map_or(now, |since| since.min(now)));
             if let Some(agent) = agent {
                 state.agent = Some(Arc::new(agent));
             }
@@ -266,6 +192,7 @@ impl Memory {
             state.arrived
         };
         let before = self.unstored.fetch_add(count, Ordering::Relaxed);
+        *self.shares().entry(host.owner.clone()).or_default() += count;
         self.metrics.unstored.add(i64::try_from(count).unwrap_or(i64::MAX));
         self.queue().push_back((Arc::clone(host), until));
         let half = self.max_unstored / 2;
@@ -328,17 +255,30 @@ impl Memory {
         self.unstored.load(Ordering::Relaxed)
     }
 
-    /// Whether `count` more samples would exceed the limit, so that the oldest would be dropped.
-    pub(in super::super) fn is_full(&self, count: usize) -> bool {
-        let unstored = self.unstored();
-        unstored > 0 && unstored + count as u64 > self.max_unstored
+    /// Whether `count` more samples would exceed the limit, so that the oldest would be dropped, or half of it for their
+    /// organisation.
+    pub(in super::super) fn is_full(&self, owner: &Organisation, count: usize) -> bool {
+        let exceeds = |unstored: u64, limit: u64| unstored > 0 && unstored + count as u64 > limit;
+        // Credentials without an organisation are not told apart.
+        let share = if owner.as_str().is_empty() { 0 } else { self.shares().get(owner).copied().unwrap_or_default() };
+        exceeds(self.unstored(), self.max_unstored) || exceeds(share, self.max_unstored.div_ceil(2))
     }
 
     fn settle(&self, host: &Host, until: u64) -> u64 {
         let settled = host.settle(until, self.keep);
         self.unstored.fetch_sub(settled, Ordering::Relaxed);
+        if let Entry::Occupied(mut share) = self.shares().entry(host.owner.clone()) {
+            *share.get_mut() = share.get().saturating_sub(settled);
+            if *share.get() == 0 {
+                share.remove();
+            }
+        }
         self.metrics.unstored.sub(i64::try_from(settled).unwrap_or(i64::MAX));
         settled
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<Organisation, u64>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<(Arc<Host>, u64)>> {

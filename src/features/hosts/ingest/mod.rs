@@ -2,5 +2,6 @@
 
 pub(super) mod accept;
 pub(super) mod flush;
+mod host;
 pub(super) mod memory;
 pub(super) mod spool;

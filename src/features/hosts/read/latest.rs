@@ -1,7 +1,7 @@
 //! Newest samples in Redis: each replica publishes those of its hosts, so that the others see them before the next batch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use super::super::ingest::memory::Host;
 use super::super::model::{Agent, HostId, Latest, Source};
 use super::super::sample::Sample;
 use super::super::service::{HostService, PUBLISH_INTERVAL_MS};
+use super::super::store::keys::{DELETIONS, DELETIONS_LIFE};
 use super::super::store::scripts;
 use crate::lifecycle::Tasks;
 use crate::redis::{Effect, RedisFault};
@@ -43,8 +44,10 @@ async fn run(hosts: &HostService, stop: CancellationToken, reports: &Tasks) {
             () = stop.cancelled() => true,
             () = tokio::time::sleep(Duration::from_millis(PUBLISH_INTERVAL_MS)) => false,
         };
+        // First what is new: an unpublished host is not forgotten.
         let published = hosts.publish().await;
-        reports.report(NAME, published.map_err(|fault| fault.to_string()));
+        let result = published.and(hosts.follow_deletions().await);
+        reports.report(NAME, result.map_err(|fault| fault.to_string()));
         if is_last {
             return;
         }
@@ -69,17 +72,53 @@ impl HostService {
         Ok(())
     }
 
+    /// Tells other replicas that a host was deleted. Without that, they answer from memory until the host reports to them.
+    pub(in super::super) async fn tell_deletion(&self, id: &HostId) {
+        let key = self.keys.deletions();
+        let mut add = redis::cmd("XADD");
+        add.arg(&key).arg("MAXLEN").arg("~").arg(DELETIONS).arg("*").arg("host").arg(id.as_str());
+        let mut expire = redis::cmd("PEXPIRE");
+        expire.arg(&key).arg(DELETIONS_LIFE);
+        let told = self.redis.query_all(&[add, expire], Effect::Write).await;
+        if let Err(fault) = told.and_then(|answers| answers.into_iter().collect::<Result<Vec<_>, _>>()) {
+            tracing::debug!(host = id.as_str(), %fault, "other replicas do not learn that a host was deleted");
+        }
+    }
+
+    /// Forgets idle hosts that other replicas have deleted. What waits is dropped when it would be stored or published.
+    async fn follow_deletions(&self) -> Result<(), RedisFault> {
+        let last = self.last_deletion.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut range = redis::cmd("XRANGE");
+        range.arg(self.keys.deletions()).arg(format!("({last}")).arg("+");
+        let deletions: Vec<(String, Vec<String>)> = self.redis.query(&range, Effect::Read).await?;
+        for (_, fields) in &deletions {
+            if let Some(host) = fields.get(1).and_then(|host| HostId::stored(host)) {
+                self.memory.forget_idle(&host);
+            }
+        }
+        if let Some((last, _)) = deletions.into_iter().last() {
+            *self.last_deletion.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        }
+        Ok(())
+    }
+
     async fn publish_some(&self, hosts: &[(Arc<Host>, Latest)]) -> Result<(), RedisFault> {
+        let now = self.clock.now();
         let publication = |(host, newest): &(Arc<Host>, Latest)| {
             let document = PublishedSample { metrics: Arc::clone(&newest.metrics), agent: newest.agent.clone() };
             // Numbers and text always serialize.
             let document = serde_json::to_vec(&document).unwrap_or_default();
-            scripts::publish(&self.keys.current(&host.id), newest.metrics.id(), &document, TTL_MS)
+            let age = (&self.clock, host.age(now));
+            scripts::publish(&self.keys.current(&host.id), age, newest.metrics.id(), &document, TTL_MS)
         };
-        for answer in self.redis.call_all(hosts.iter().map(publication)).await? {
-            answer?;
+        let mut unlisted: Vec<&Arc<Host>> = Vec::new();
+        for ((host, _), answer) in hosts.iter().zip(self.redis.call_all(hosts.iter().map(publication)).await?) {
+            match answer? {
+                Some(ago) => self.renew(host, now - ago),
+                None if host.is_listed() => {}
+                None => unlisted.push(host),
+            }
         }
-        let unlisted: Vec<&Arc<Host>> = hosts.iter().map(|(host, _)| host).filter(|host| !host.is_listed()).collect();
         let mut commands = Vec::with_capacity(3 * unlisted.len());
         for host in &unlisted {
             let mut set = redis::cmd("SADD");

@@ -59,14 +59,19 @@ impl HostService {
             AccessScope::Organisation(organisation) => self.keys.index_of(organisation),
             AccessScope::All => self.keys.index(),
         };
+        // An organisation has one host of a name. How it is stored is no concern of clients.
+        let (after, cursor): (_, fn(&HostId) -> &str) = match scope {
+            AccessScope::Organisation(_) => (after.map(HostId::end), HostId::name),
+            AccessScope::All => (after.cloned(), HostId::as_str),
+        };
         let mut names: Vec<HostId> = self
             .memory
             .all()
             .iter()
-            .filter(|host| scope.covers(&host.owner) && after.is_none_or(|after| *after < host.id))
+            .filter(|host| scope.covers(&host.owner) && after.as_ref().is_none_or(|after| *after < host.id))
             .map(|host| host.id.clone())
             .collect();
-        let source = match self.indexed(&index, after, limit + 1).await {
+        let source = match self.indexed(&index, after.as_ref(), limit + 1).await {
             Ok(listed) => {
                 names.extend(listed);
                 Source::Redis
@@ -78,7 +83,7 @@ impl HostService {
         names.dedup();
         let is_last = names.len() <= limit;
         names.truncate(limit);
-        let next_cursor = names.last().filter(|_| !is_last).map(|last| last.as_str().to_owned());
+        let next_cursor = names.last().filter(|_| !is_last).map(|last| cursor(last).to_owned());
         Ok((Page { items: names, next_cursor }, source))
     }
 

@@ -133,8 +133,8 @@ pub(in super::super) async fn flush_host_metrics(
 
 /// Delete all data of a host.
 ///
-/// Afterwards the host has no owner. Another replica may still write samples that it holds in memory; stop the host's
-/// agents first.
+/// Afterwards the host has no owner. Samples that wait in other replicas are deleted, too, and these replicas forget the host
+/// within 2 seconds. Samples that arrive later belong to a new host.
 #[utoipa::path(delete, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "delete_host_metrics",
     params(HostPath, OrganisationQuery),
     responses((status = 204, description = "The host is deleted")))]

@@ -32,8 +32,19 @@ pub(in super::super) struct HistoryKeys {
 /// not expire early.
 pub(in super::super) const EXPIRY_MARGIN: u64 = 24 * 3_600_000;
 
+/// The deletions that are remembered for replicas that have such a host in memory, and for how long, milliseconds. Replicas
+/// ask every other second.
+pub(in super::super) const DELETIONS: usize = 1_000;
+pub(in super::super) const DELETIONS_LIFE: u64 = 3_600_000;
+
 /// The field of `hours` that counts chunks.
 pub(in super::super) const LAST_CHUNK: &str = "chunks";
+
+/// `metrics:deleted:{<key>}` - string, Unix milliseconds: when the host with this history, or this newest sample, was deleted.
+/// Expires when everything that was reported before would be trimmed.
+pub(in super::super) fn deleted(of: &Key) -> Key {
+    of.sibling("metrics:deleted")
+}
 
 impl HostKeys {
     pub(in super::super) fn new(space: &KeySpace) -> Self {
@@ -66,6 +77,11 @@ impl HostKeys {
     /// `metrics:hosts` - set of all hosts. A host is removed together with its owner.
     pub(in super::super) fn hosts(&self) -> Key {
         self.space.key("metrics:hosts")
+    }
+
+    /// `metrics:deletions` - stream with the field `host`: the newest [`DELETIONS`] deletions. Expires an hour after the last one.
+    pub(in super::super) fn deletions(&self) -> Key {
+        self.space.key("metrics:deletions")
     }
 
     /// `metrics:last_cleanup` - string, Unix milliseconds: when a cleanup last reported progress. Never expires.

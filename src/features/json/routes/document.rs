@@ -25,7 +25,7 @@ use super::{
     set_document_headers, updated, without_record,
 };
 use crate::http::auth::Principal;
-use crate::http::batch_item::separate;
+use crate::http::batch_item::{check_results, errors_of, separate};
 use crate::http::conditional::{Preconditions, refuse_ignored};
 use crate::http::extract::{
     BodyLimit, Json, NoQuery, Path, Query, collect, media_type, parse_json, require_json, unsupported,
@@ -265,15 +265,16 @@ const MAX_ITEMS: usize = 100;
 ///
 /// Reads answer the documents as they were before the batch; then the deletions run, then the writes. Changes of one
 /// document run in their order. A batch is not a transaction: every item has its own result, and neither an invalid item nor
-/// one that the credential does not permit stops the others. A batch of which no item can run has the status of its first one,
-/// 422 or 403. Reads need the scope `json:read`, deletions and writes the scope `json:write`. A `Fencing-Token` is checked for
+/// one that the credential does not permit stops the others; `Items-Failed` counts those that changed nothing. A batch whose items
+/// have all failed has the status of its first one, and reads that find nothing do not fail by themselves. Reads need the scope `json:read`, deletions and writes the scope `json:write`. A `Fencing-Token` is checked for
 /// every document that is stored or deleted.
 ///
 /// The paths of all items together visit at most a million values, and all reads together return at most
 /// 8 * `json.document_limit` bytes. The items beyond have the status 422.
 #[utoipa::path(post, path = "/json/batch", tag = "json", operation_id = "run_json_batch",
     request_body = BatchRequest,
-    responses((status = 200, description = "One result per item", body = BatchReply)))]
+    responses((status = 200, description = "One result per item", body = BatchReply,
+        headers(("Items-Failed" = u64, description = "How many deletions and writes failed; absent if none did")))))]
 pub(in super::super) async fn run_json_batch(
     State(documents): State<Arc<JsonService>>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -291,7 +292,11 @@ pub(in super::super) async fn run_json_batch(
     let reply = documents.run_batch(batch, token, can_decrypt).await?;
     let (stored, deleted) = (reply.set.iter().map(|item| &item.error), reply.delete.iter().map(|item| &item.error));
     reject_ahead(stored.chain(deleted).map(Option::as_ref))?;
-    let mut response = Json(reply).into_response();
+    let has_read = reply.get.iter().any(|item| item.error.is_none());
+    let stored = errors_of("set", reply.set.iter().map(|item| &item.error));
+    let failed =
+        check_results(has_read, stored.chain(errors_of("delete", reply.delete.iter().map(|item| &item.error))))?;
+    let mut response = (failed, Json(reply)).into_response();
     if has_secrets || only_reads {
         response.extensions_mut().insert(Unrecorded);
     }

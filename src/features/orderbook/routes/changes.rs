@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 
 use super::super::actor::Actor;
 use super::super::error::BookError;
@@ -13,6 +14,7 @@ use super::super::model::{
 };
 use super::super::service::OrderBookService;
 use crate::http::auth::Principal;
+use crate::http::batch_item::{check_results, errors_of};
 use crate::http::conditional::{ETag, Preconditions};
 use crate::http::extract::{Json, NoQuery, Path, Query};
 use crate::http::idempotent_operation::FirstResponse;
@@ -55,11 +57,13 @@ pub(in super::super) async fn amend_order(
 
 /// Cancel, amend and place orders of one book.
 ///
-/// The items run in this order: cancel, amend, place. Each has its own result; an invalid item does not stop the others. With an
+/// The items run in this order: cancel, amend, place. Each has its own result; an invalid item does not stop the others.
+/// `Items-Failed` counts the items that failed; if all have, the response has the status of the first one. With an
 /// `Idempotency-Key`, a repetition changes nothing and receives the results with the orders as they are then.
 #[utoipa::path(post, path = "/orderbooks/{symbol}/orders/batch", tag = "orderbook", operation_id = "change_orders",
     params(BookPath), request_body = BatchRequest,
-    responses((status = 200, description = "One result for each item, in the order of the request", body = BatchReply)))]
+    responses((status = 200, description = "One result for each item, in the order of the request", body = BatchReply,
+        headers(("Items-Failed" = u64, description = "How many items failed; absent if none did")))))]
 pub(in super::super) async fn change_orders(
     State(books): State<Arc<OrderBookService>>,
     Extension(caller): Extension<Arc<Principal>>,
@@ -67,16 +71,19 @@ pub(in super::super) async fn change_orders(
     NoQuery: NoQuery,
     first: FirstResponse,
     Json(request): Json<BatchRequest>,
-) -> Result<Json<BatchReply>, Problem> {
+) -> Result<Response, Problem> {
     if let Some(mut first) = first.to_refresh::<BatchReply>()? {
         books.refresh(&path.symbol, first.orders()).await?;
-        return Ok(Json(first));
+        return Ok(Json(first).into_response());
     }
     let items = request.cancel.len() + request.amend.len() + request.place.len();
     if items > MAX_BATCH {
         return Err(Problem::body_field("", format!("must have at most {MAX_BATCH} items, got {items}")));
     }
-    Ok(Json(books.batch(&path.symbol, &Actor::of(&caller)?, request).await?))
+    let reply = books.batch(&path.symbol, &Actor::of(&caller)?, request).await?;
+    let [cancel, amend, place] = [("cancel", &reply.cancel), ("amend", &reply.amend), ("place", &reply.place)]
+        .map(|(list, results)| errors_of(list, results.iter().map(|item| &item.error)));
+    Ok((check_results(false, cancel.chain(amend).chain(place))?, Json(reply)).into_response())
 }
 
 /// Cancel the orders of an owner in one book.

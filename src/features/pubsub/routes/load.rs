@@ -42,7 +42,7 @@ impl<'a> MessageLoad<'a> {
     /// Publishes the lines of a body.
     ///
     /// # Errors
-    /// `messages-refused` (422), the problems of a body that ends early, and those of Redis. The detail says how many messages
+    /// `messages-refused` (422), `invalid-body` (422) if there is no message, the problems of a body that ends early, and those of Redis. The detail says how many messages
     /// were published at least.
     pub(super) async fn run(mut self, mut body: BodyStream) -> Result<BatchReply, Problem> {
         let mut lines = Lines::new(self.pubsub.config.message_limit.as_usize() + OVERHEAD);
@@ -64,8 +64,11 @@ impl<'a> MessageLoad<'a> {
         }
         self.publish().await?;
         self.reply.results.sort_by_key(|refused| refused.line);
-        if self.done() == 0 && !self.reply.results.is_empty() {
+        if self.reply.done() == 0 && !self.reply.results.is_empty() {
             return Err(self.refused("no message was published"));
+        }
+        if self.reply.done() == 0 {
+            return Err(Problem::body_field("", "must have at least one line"));
         }
         Ok(self.reply)
     }
@@ -123,13 +126,9 @@ impl<'a> MessageLoad<'a> {
         self.interrupted(Problem::new(&MESSAGES_REFUSED).detail(detail).outcome(Outcome::NotApplied))
     }
 
-    fn done(&self) -> u64 {
-        self.reply.published + self.reply.duplicates
-    }
-
     /// Adds to a problem how many messages were published.
     fn interrupted(&self, problem: Problem) -> Problem {
-        let done = self.done();
+        let done = self.reply.done();
         if done == 0 {
             return problem;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 
 use super::super::cloud_event::{CLOUD_EVENT, CloudEvent};
 use super::super::error::PubSubError;
@@ -14,6 +15,7 @@ use super::super::model::{
 use super::super::service::PubSubService;
 use super::load::{MessageLoad, checked, failed};
 use crate::http::auth::Caller;
+use crate::http::batch_item::{check_results, errors_of};
 use crate::http::body::BodyStream;
 use crate::http::extract::{Json, NoQuery, Path, collect, media_type, parse_json, require_json};
 use crate::http::fencing::GrantToken;
@@ -65,25 +67,25 @@ impl<S: Send + Sync> FromRequest<S> for MessageBody {
 
 /// Publish messages to channels in one round trip, or a stream of them.
 ///
-/// JSON: each message has its own result, and an invalid one does not stop the others. NDJSON: one message per line, in a
-/// body of any length. The response counts the published messages and has an item for each one that was not published. If
+/// JSON: each message has its own result, and an invalid one does not stop the others; if all are refused, the response has the
+/// status of the first one. NDJSON: one message per line, in a body of any length. The response counts the published messages and has an item for each one that was not published. If
 /// a stream fails, the problem's detail says how many messages were published at least; send all of it again if every
 /// message has an `id`. Messages of one channel keep their order.
 #[utoipa::path(post, path = "/pubsub", tag = "pubsub", operation_id = "publish_messages",
     request_body(content((BatchRequest = "application/json"), (MessageLines = "application/x-ndjson"))),
     responses((status = 200, description = "One result per message; of a stream, the numbers of messages and the refused ones",
-        body = BatchReply)))]
+        body = BatchReply, headers(("Items-Failed" = u64, description = "How many messages were refused; absent if none was")))))]
 pub(in super::super) async fn publish_messages(
     State(pubsub): State<Arc<PubSubService>>,
     Extension(Caller { principal, .. }): Extension<Caller>,
     NoQuery: NoQuery,
     headers: HeaderMap,
     body: BodyStream,
-) -> Result<Json<BatchReply>, Problem> {
+) -> Result<Response, Problem> {
     pubsub.refuse_revoked(principal.as_deref()).await?;
     if media_type(&headers).as_deref() == Some(NDJSON) {
         let load = MessageLoad::new(&pubsub, principal.as_deref());
-        return Ok(Json(load.run(body).await?));
+        return respond(load.run(body).await?);
     }
     require_json(&headers)?;
     let BatchRequest { messages } = parse_json(&body.collect(pubsub.body_limit, pubsub.body_idle).await?)?;
@@ -117,5 +119,12 @@ pub(in super::super) async fn publish_messages(
         };
         reply.results.extend(result);
     }
-    Ok(Json(reply))
+    respond(reply)
+}
+
+/// # Errors
+/// The problem of the first message, if all were refused.
+fn respond(reply: BatchReply) -> Result<Response, Problem> {
+    let failed = check_results(reply.done() > 0, errors_of("messages", reply.results.iter().map(|item| &item.error)))?;
+    Ok((failed, Json(reply)).into_response())
 }

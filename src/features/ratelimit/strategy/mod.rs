@@ -14,7 +14,7 @@ use crate::features::ratelimit::strategy::calendar::Period;
 use crate::http::integer::buffered;
 
 /// The highest limit of a strategy other than a sliding window.
-const MAX_LIMIT: u64 = 1_000_000_000;
+pub(in crate::features::ratelimit) const MAX_LIMIT: u64 = 1_000_000_000;
 /// The highest limit of a sliding window. Each call of the window is stored: 12 bytes, up to 48 while the log grows, so
 /// that one key takes up to 4.8 MB.
 const MAX_SLIDING_LIMIT: u64 = 100_000;

@@ -38,12 +38,13 @@ use crate::http::reply::{Created, NoContent, Page};
     responses((status = 201, description = "The versions of the events", body = Appended)))]
 pub(in super::super) async fn append_events(
     State(streams): State<Arc<StreamService>>,
+    Extension(caller): Extension<Arc<Principal>>,
     Path(path): Path<StreamPath>,
     NoQuery: NoQuery,
     GrantToken(token): GrantToken,
     Json(request): Json<AppendRequest>,
 ) -> Result<Created<Appended>, Problem> {
-    Ok(Created(streams.append(&path.stream, request, token).await?))
+    Ok(Created(streams.append(&caller, &path.stream, request, token).await?))
 }
 
 /// Read the events of a stream.

@@ -4,6 +4,7 @@ use super::super::model::SeriesEntry;
 use super::super::scripts;
 use super::super::series::{Labels, SeriesKey};
 use super::SeriesIndex;
+use crate::lifecycle::large_work::Slice;
 use crate::redis::{Effect, RedisFault};
 
 /// How many names or values one call reads: about a millisecond of Redis's main thread.
@@ -50,7 +51,11 @@ impl SeriesIndex {
             let Some(last) = names.last() else { return Ok(keys) };
             low = format!("({last}");
             let is_last = names.len() < PAGE;
-            keys.extend(names.iter().filter(|name| is_wanted(name)).filter_map(|name| SeriesKey::new(name).ok()));
+            let mut slice = Slice::begin();
+            for name in &names {
+                keys.extend(is_wanted(name).then(|| SeriesKey::new(name).ok()).flatten());
+                slice.pause_if_over().await;
+            }
             if is_last || keys.len() >= limit {
                 keys.truncate(limit);
                 return Ok(keys);
@@ -105,12 +110,19 @@ impl SeriesIndex {
     ) -> Result<Vec<String>, RedisFault> {
         let (mut parts, mut after) = (Vec::new(), String::new());
         loop {
-            let mut page = self.redis.call(scripts::label_parts(&self.keys, prefix, &after, PAGE)).await?;
+            let page = self.redis.call(scripts::label_parts(&self.keys, prefix, &after, PAGE)).await?;
             let is_last = page.len() < PAGE;
             if let Some((last, _)) = page.last() {
                 after.clone_from(last);
             }
-            page.retain(|(part, _)| is_wanted(part));
+            let (mut wanted, mut slice) = (Vec::new(), Slice::begin());
+            for (part, series) in page {
+                if is_wanted(&part) {
+                    wanted.push((part, series));
+                }
+                slice.pause_if_over().await;
+            }
+            let page = wanted;
             // Beyond `EXACT`, nothing is looked up.
             let examined = if parts.len() < EXACT { page.as_slice() } else { &[] };
             let series = examined.iter().filter_map(|(_, series)| SeriesKey::new(series).ok()).collect();

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::features::timeseries::error::{LINES_REFUSED, Progress};
@@ -17,7 +18,7 @@ use crate::features::timeseries::model::{LineProtocol, StreamAnswer};
 use crate::features::timeseries::routes::{BulkState, REFUSED};
 use crate::http::auth::Principal;
 use crate::http::body::BodyStream;
-use crate::http::extract::{Json, Query};
+use crate::http::extract::{Json, Query, RawBody};
 use crate::http::fencing::GrantToken;
 use crate::http::problem::{Location, Problem};
 use crate::http::reply::NoContent;
@@ -189,4 +190,107 @@ pub(in crate::features::timeseries) async fn get_ping(Query(query): Query<PingQu
         return (version, Json(PingAnswer { version: VERSION })).into_response();
     }
     (version, NoContent).into_response()
+}
+
+/// Whether the service takes requests, as `InfluxDB` reports it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfluxReady)]
+pub(in crate::features::timeseries) struct ReadyAnswer {
+    #[schema(example = "ready")]
+    status: &'static str,
+}
+
+/// Tell a client of InfluxDB 2 that the service takes requests.
+#[utoipa::path(get, path = "/ready", tag = "influxdb", operation_id = "get_influx_ready",
+    responses((status = 200, description = "The service is running; Redis is not checked", body = ReadyAnswer)))]
+pub(in crate::features::timeseries) async fn get_ready() -> Json<ReadyAnswer> {
+    Json(ReadyAnswer { status: "ready" })
+}
+
+/// The query parameters of `/query`. Others are ignored, as `InfluxDB` does.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "clients send parameters that the service ignores")]
+pub(in crate::features::timeseries) struct QueryV1 {
+    /// `CREATE DATABASE <name>` or `SHOW DATABASES`.
+    #[param(example = "CREATE DATABASE telegraf")]
+    q: Option<String>,
+    /// Ignored.
+    db: Option<String>,
+    /// Ignored: the API key in `p` identifies the caller.
+    #[param(value_type = Option<String>)]
+    u: Option<IgnoredAny>,
+    /// The API key, if the request has no header with a credential.
+    #[param(value_type = Option<String>)]
+    p: Option<IgnoredAny>,
+}
+
+/// The form of `/query`.
+#[derive(ToSchema)]
+#[schema(as = InfluxQueryForm, example = json!({ "q": "CREATE DATABASE telegraf" }))]
+#[expect(dead_code, reason = "described here, read by `post_query`")]
+pub(in crate::features::timeseries) struct QueryForm {
+    /// As in the query, which counts first.
+    q: Option<String>,
+}
+
+/// Why a statement does not run, as `InfluxDB` 1 reports it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InfluxError)]
+pub(in crate::features::timeseries) struct QueryError {
+    error: String,
+}
+
+/// Answer what clients of InfluxDB 1 ask before they write.
+///
+/// `CREATE DATABASE` succeeds and does nothing: writes to every database are accepted. `SHOW DATABASES` lists one. Other
+/// statements are 400: read samples on the routes of this service.
+#[utoipa::path(get, path = "/query", tag = "influxdb", operation_id = "get_influx_query", params(QueryV1),
+    responses((status = 200, description = "The result of the statement, in the form of InfluxDB 1", body = Value),
+              (status = 400, description = "Another statement, or none", body = QueryError)))]
+pub(in crate::features::timeseries) async fn get_query(Query(query): Query<QueryV1>) -> Response {
+    answer(query.q.as_deref())
+}
+
+/// Answer what clients of InfluxDB 1 ask before they write, with the statement in the query or in a form.
+///
+/// The operation differs from GET in the form only.
+#[utoipa::path(post, path = "/query", tag = "influxdb", operation_id = "post_influx_query", params(QueryV1),
+    request_body(content = QueryForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The result of the statement, in the form of InfluxDB 1", body = Value),
+              (status = 400, description = "Another statement, or none", body = QueryError)))]
+pub(in crate::features::timeseries) async fn post_query(
+    Query(query): Query<QueryV1>,
+    RawBody(form): RawBody,
+) -> Response {
+    let in_form = || form_urlencoded::parse(&form).find(|(name, _)| name == "q").map(|(_, value)| value.into_owned());
+    answer(query.q.or_else(in_form).as_deref())
+}
+
+/// The only database that the service shows.
+const DATABASE: &str = "gridtokenx";
+
+fn answer(statement: Option<&str>) -> Response {
+    let statement = statement.unwrap_or_default().trim().trim_end_matches(';');
+    let words: Vec<String> = statement.split_whitespace().map(str::to_ascii_uppercase).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let version = [(HeaderName::from_static("x-influxdb-version"), HeaderValue::from_static(VERSION))];
+    let result = match words[..] {
+        ["CREATE", "DATABASE", _, ..] if !statement.contains(';') => json!({ "statement_id": 0 }),
+        ["SHOW", "DATABASES"] => {
+            let databases = json!({ "name": "databases", "columns": ["name"], "values": [[DATABASE]] });
+            json!({ "statement_id": 0, "series": [databases] })
+        }
+        _ => {
+            let error = if words.is_empty() {
+                "missing required parameter \"q\""
+            } else {
+                "only CREATE DATABASE and SHOW DATABASES are supported: read samples with /timeseries or /prom"
+            };
+            let reason = [(REASON, HeaderValue::from_static(error))];
+            return (StatusCode::BAD_REQUEST, version, reason, Json(QueryError { error: error.to_owned() }))
+                .into_response();
+        }
+    };
+    (version, Json(json!({ "results": [result] }))).into_response()
 }

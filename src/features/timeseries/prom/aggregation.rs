@@ -35,18 +35,18 @@ fn sum(values: &[f64]) -> f64 {
 pub(super) fn aggregate(
     operator: fn(&mut [f64], f64) -> f64,
     by: &LabelSet,
-    series: &[Series],
+    series: Vec<Series>,
     rank: &[f64],
 ) -> Vec<Series> {
-    let mut groups: BTreeMap<Metric, Vec<&Series>> = BTreeMap::new();
-    for one in series {
-        groups.entry(by.of(&one.metric)).or_default().push(one);
+    let mut groups: BTreeMap<Metric, Vec<Vec<Option<f64>>>> = BTreeMap::new();
+    for Series { metric, points } in series {
+        groups.entry(by.of(metric)).or_default().push(points);
     }
     let aggregated = groups.into_iter().map(|(metric, members)| {
         let mut values = Vec::with_capacity(members.len());
         let points = rank.iter().enumerate().map(|(step, rank)| {
             values.clear();
-            values.extend(members.iter().filter_map(|member| member.points.get(step).copied().flatten()));
+            values.extend(members.iter().filter_map(|member| member.get(step).copied().flatten()));
             (!values.is_empty()).then(|| operator(&mut values, *rank))
         });
         Series { points: points.collect(), metric }

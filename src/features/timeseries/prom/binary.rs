@@ -37,7 +37,7 @@ pub(super) fn arithmetic(
             let reversed = |value, other| operator(other, value);
             Value::Vector(nameless(right.into_iter().map(|series| with(series, &left, reversed)).collect())?)
         }
-        (Value::Vector(left), Value::Vector(right)) => Value::Vector(between(operator, matching, left, &right)?),
+        (Value::Vector(left), Value::Vector(right)) => Value::Vector(between(operator, matching, left, right)?),
         (Value::Matrix(_), _) | (_, Value::Matrix(_)) => {
             return Err(PromError::unsupported("a range without a function"));
         }
@@ -53,32 +53,28 @@ fn between(
     operator: fn(f64, f64) -> f64,
     matching: &LabelSet,
     left: Vec<Series>,
-    right: &[Series],
+    right: Vec<Series>,
 ) -> Result<Vec<Series>, PromError> {
-    let mut partners: HashMap<Metric, &Series> = HashMap::new();
-    for series in right {
-        if partners.insert(matching.of(&series.metric), series).is_some() {
+    let mut partners: HashMap<Metric, Vec<Option<f64>>> = HashMap::new();
+    for Series { metric, points } in right {
+        if partners.insert(matching.of(metric), points).is_some() {
             return Err(ambiguous("right"));
         }
     }
     let mut results = Vec::new();
-    for series in left {
-        let signature = matching.of(&series.metric);
-        // A matched partner is replaced below, so an empty one means a second match.
-        let Some(partner) = partners.get_mut(&signature) else { continue };
-        if partner.points.is_empty() {
+    for Series { metric, points } in left {
+        let metric = matching.of(metric);
+        let Some(partner) = partners.get_mut(&metric) else { continue };
+        // A matched partner is taken, so an empty one means a second match.
+        let partner = std::mem::take(partner);
+        if partner.is_empty() {
             return Err(ambiguous("left"));
         }
-        let points = series.points.iter().zip(&partner.points);
-        let points = points.map(|(left, right)| Some(operator((*left)?, (*right)?))).collect();
-        *partner = &MATCHED;
-        results.push(Series { metric: signature, points });
+        let points = points.into_iter().zip(partner).map(|(left, right)| Some(operator(left?, right?)));
+        results.push(Series { points: points.collect(), metric });
     }
     Ok(results)
 }
-
-/// The replacement of a series that is already matched.
-static MATCHED: Series = Series { metric: Metric::new(), points: Vec::new() };
 
 fn ambiguous(side: &str) -> PromError {
     PromError::execution(format!(

@@ -39,8 +39,8 @@ pub(super) fn is_short(nodes: usize, steps: Steps, series: &[Vec<SelectedSeries>
 pub(super) struct Evaluation<'a> {
     steps: Steps,
     selections: &'a [Selection],
-    /// The series of each selection.
-    series: &'a [Vec<SelectedSeries>],
+    /// The series of each selection, which one part of the query uses.
+    series: Vec<Vec<SelectedSeries>>,
     /// The rest of [`WINDOW_SAMPLES`].
     window_samples: usize,
     /// Lives as long as the request waits for the result.
@@ -51,7 +51,7 @@ impl<'a> Evaluation<'a> {
     pub(super) fn new(
         steps: Steps,
         selections: &'a [Selection],
-        series: &'a [Vec<SelectedSeries>],
+        series: Vec<Vec<SelectedSeries>>,
         request: Weak<()>,
     ) -> Self {
         Self { steps, selections, series, window_samples: WINDOW_SAMPLES, request }
@@ -85,7 +85,7 @@ impl<'a> Evaluation<'a> {
             Node::Aggregate { operator, rank, by, of } => {
                 let rank = self.rank(rank.as_deref())?;
                 match self.value(of)? {
-                    Value::Vector(series) => Value::Vector(aggregate(*operator, by, &series, &rank)),
+                    Value::Vector(series) => Value::Vector(aggregate(*operator, by, series, &rank)),
                     Value::Scalar(_) | Value::Matrix(_) => {
                         return Err(PromError::execution("only series can be aggregated, not a number"));
                     }
@@ -120,20 +120,22 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn latest(&self, selection: usize) -> Result<Vec<Series>, PromError> {
+    fn latest(&mut self, selection: usize) -> Result<Vec<Series>, PromError> {
         let (selection, series) = self.selected(selection)?;
-        let series = series.iter().map(|series| {
+        let series = series.into_iter().map(|series| {
             let point = |time| series.window(selection, time).last().map(|sample| sample.value);
-            Series { metric: series.metric.clone(), points: self.steps.times().map(point).collect() }
+            Series { points: self.steps.times().map(point).collect(), metric: series.metric }
         });
         Ok(series.collect())
     }
 
-    fn samples(&self, selection: usize) -> Result<Vec<(Metric, Vec<Sample>)>, PromError> {
+    fn samples(&mut self, selection: usize) -> Result<Vec<(Metric, Vec<Sample>)>, PromError> {
         let (selection, selected) = self.selected(selection)?;
-        let of_series =
-            |series: &SelectedSeries| (series.metric.clone(), series.window(selection, self.steps.start).to_vec());
-        let series: Vec<_> = selected.iter().map(of_series).collect();
+        let of_series = |series: SelectedSeries| {
+            let samples = series.window(selection, self.steps.start).to_vec();
+            (series.metric, samples)
+        };
+        let series: Vec<_> = selected.into_iter().map(of_series).collect();
         if series.iter().map(|(_, samples)| samples.len()).sum::<usize>() > POINTS {
             return Err(PromError::execution(format!(
                 "the query has more than {POINTS} points: select fewer series, or a shorter range"
@@ -165,15 +167,16 @@ impl<'a> Evaluation<'a> {
                 let range = SampleRange { samples, length: selection.range, end: time - selection.offset, rank };
                 points.push(range.apply(function));
             }
-            results.push(Series { metric: series.metric.clone(), points });
+            results.push(Series { metric: series.metric, points });
         }
         Ok(results)
     }
 
-    fn selected(&self, index: usize) -> Result<(&'a Selection, &'a [SelectedSeries]), PromError> {
-        let (Some(selection), Some(series)) = (self.selections.get(index), self.series.get(index)) else {
+    fn selected(&mut self, index: usize) -> Result<(&'a Selection, Vec<SelectedSeries>), PromError> {
+        let (Some(selection), Some(series)) = (self.selections.get(index), self.series.get_mut(index)) else {
             return Err(PromError::internal("a selection is missing"));
         };
+        let series = std::mem::take(series);
         if series.len().saturating_mul(self.steps.count) > POINTS {
             return Err(PromError::execution(format!(
                 "the query has more than {POINTS} points: select fewer series, or use longer steps"

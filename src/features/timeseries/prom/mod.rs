@@ -47,7 +47,7 @@ use crate::lifecycle::offload::Offload;
 use crate::lifecycle::permits::Permits;
 use eval::{Evaluation, is_short};
 use plan::Plan;
-use select::{QUERY_SERIES, Search};
+use select::{LABEL_MEMORY, QUERY_SERIES, Search, keep};
 
 /// The longest query, bytes: queries of dashboards are shorter, and parsing takes time.
 const MAX_QUERY: usize = 4_096;
@@ -136,7 +136,7 @@ impl PromService {
         let request = Arc::new(());
         let is_awaited = Arc::downgrade(&request);
         let evaluate = move || {
-            let value = Evaluation::new(steps, &plan.selections, &series, is_awaited).result(&plan.root)?;
+            let value = Evaluation::new(steps, &plan.selections, series, is_awaited).result(&plan.root)?;
             Ok(render(&value, steps))
         };
         // Up to a second of work must not block other requests.
@@ -155,10 +155,11 @@ impl PromService {
         let limit = parameters.limit()?.min(QUERY_SERIES);
         // A series that matches several selectors counts once.
         let (mut series, mut search, mut is_complete) = (BTreeSet::new(), Search::default(), true);
+        let mut memory = 0;
         for matchers in selectors {
             let add = |metric, key| {
-                series.insert((metric, key));
-                series.len() <= limit
+                memory += keep(&mut series, metric, key);
+                series.len() <= limit && memory <= LABEL_MEMORY
             };
             is_complete &= self.each(&matchers, &mut search, add).await?;
         }

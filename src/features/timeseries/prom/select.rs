@@ -17,17 +17,22 @@ use super::value::Metric;
 use super::{PATIENCE, PromService};
 use crate::clock::UnixMillis;
 use crate::features::timeseries::influx::influx_key::NAME_LABEL;
+use crate::lifecycle::large_work::Slice;
 use crate::lifecycle::offload::NoThread;
 use crate::lifecycle::permits::Permit;
 
-/// The most series that a request finds: about 60 MB of labels while they are evaluated.
+/// The most series that a request finds.
 pub(super) const QUERY_SERIES: usize = 25_000;
+
+/// The most memory of the labels of these series, bytes: enough for 25,000 series with six short labels.
+pub(super) const LABEL_MEMORY: usize = 32 << 20;
 
 /// The most series that a request examines.
 const EXAMINED: usize = 100_000;
 
-/// A request that examines more series than this is wide: few such requests run at a time.
+/// A request that examines more series than this, or more memory of labels, is wide: few such requests run at a time.
 const NARROW: usize = 5_000;
+const NARROW_MEMORY: usize = LABEL_MEMORY / 5;
 
 /// How many values of a label are looked for together.
 const VALUES: usize = 100;
@@ -50,7 +55,11 @@ pub(super) struct SelectedSeries {
 #[derive(Debug, Default)]
 pub(super) struct Search {
     examined: usize,
+    /// The memory of the labels of examined series, bytes.
+    examined_memory: usize,
+    /// The series that the request keeps, and the memory of their labels in bytes.
     found: usize,
+    memory: usize,
     /// Held by a wide request until it is done with its series.
     wide: Option<Permit>,
 }
@@ -120,18 +129,20 @@ impl PromService {
     /// Finds the series that match all conditions, sorted by their metrics. Several series can have the same metric.
     async fn find(&self, matchers: &[Matcher], search: &mut Search) -> Result<Vec<(Metric, SeriesKey)>, PromError> {
         // A set, since a series can be found by its key and by its name.
-        let mut found = BTreeSet::new();
+        let (mut found, mut memory) = (BTreeSet::new(), search.memory);
         let most = QUERY_SERIES.saturating_sub(search.found);
         let add = |metric, key| {
-            found.insert((metric, key));
-            found.len() <= most
+            memory += keep(&mut found, metric, key);
+            found.len() <= most && memory <= LABEL_MEMORY
         };
         if !self.each(matchers, search, add).await? {
             return Err(PromError::execution(format!(
-                "the query would use more than {QUERY_SERIES} series, or check more than {EXAMINED}: select fewer series"
+                "the query would use more than {QUERY_SERIES} series or {} MiB of labels, or check more than {EXAMINED} series: \
+                 select fewer series",
+                LABEL_MEMORY >> 20
             )));
         }
-        search.found += found.len();
+        (search.found, search.memory) = (search.found + found.len(), memory);
         Ok(found.into_iter().collect())
     }
 
@@ -146,18 +157,10 @@ impl PromService {
         search: &mut Search,
         mut found: impl FnMut(Metric, SeriesKey) -> bool,
     ) -> Result<bool, PromError> {
-        let mut add = |entries: Vec<SeriesEntry>| {
-            entries.into_iter().all(|entry| {
-                let metric = metric_of(&entry);
-                let value = |name: &str| metric.get(name).map(String::as_str).unwrap_or_default();
-                let is_match = matchers.iter().all(|matcher| matcher.is_match(value(&matcher.name)));
-                !is_match || found(metric, entry.key)
-            })
-        };
         let Some(Candidate { label, values, keys, .. }) = self.candidate(matchers).await? else { return Ok(true) };
         for keys in keys.chunks(PAGE) {
             let (entries, _) = self.index.look_up(keys.to_vec()).await?;
-            if !self.examine(search, keys.len()).await? || !add(entries) {
+            if !self.examine(search, matchers, entries, &mut found).await? {
                 return Ok(false);
             }
         }
@@ -166,7 +169,7 @@ impl PromService {
             let mut cursor: Option<String> = None;
             loop {
                 let page = self.index.page_by_label(&filter, "", cursor.as_deref(), PAGE).await?;
-                if !self.examine(search, page.items.len()).await? || !add(page.items) {
+                if !self.examine(search, matchers, page.items, &mut found).await? {
                     return Ok(false);
                 }
                 cursor = page.next_cursor;
@@ -178,11 +181,31 @@ impl PromService {
         Ok(true)
     }
 
-    /// Counts examined series. Returns `false` if the request may examine no more.
-    async fn examine(&self, search: &mut Search, count: usize) -> Result<bool, PromError> {
-        search.examined += count;
-        if search.examined > NARROW && search.wide.is_none() {
-            search.wide = Some(self.wide.acquire(PATIENCE).await.ok_or(NoThread)?);
+    /// Counts examined series, and calls `found` with those that match all conditions. Returns `false` if the request may
+    /// examine no more, or if `found` does.
+    async fn examine(
+        &self,
+        search: &mut Search,
+        matchers: &[Matcher],
+        entries: Vec<SeriesEntry>,
+        found: &mut impl FnMut(Metric, SeriesKey) -> bool,
+    ) -> Result<bool, PromError> {
+        search.examined += entries.len();
+        // A regular expression may take a while for each of the series.
+        let mut slice = Slice::begin();
+        for entry in entries {
+            let metric = metric_of(&entry);
+            search.examined_memory += memory_of(&metric);
+            let is_wide = search.examined > NARROW || search.examined_memory > NARROW_MEMORY;
+            if is_wide && search.wide.is_none() {
+                search.wide = Some(self.wide.acquire(PATIENCE).await.ok_or(NoThread)?);
+            }
+            let value = |name: &str| metric.get(name).map(String::as_str).unwrap_or_default();
+            let is_match = matchers.iter().all(|matcher| matcher.is_match(value(&matcher.name)));
+            if is_match && !found(metric, entry.key) {
+                return Ok(false);
+            }
+            slice.pause_if_over().await;
         }
         Ok(search.examined <= EXAMINED)
     }
@@ -216,6 +239,19 @@ impl PromService {
         }
         Ok(best)
     }
+}
+
+/// Adds a series to those that a request keeps. Returns the memory that it takes, bytes: 0 if the request has it.
+pub(super) fn keep(found: &mut BTreeSet<(Metric, SeriesKey)>, metric: Metric, key: SeriesKey) -> usize {
+    let memory = memory_of(&metric);
+    if found.insert((metric, key)) { memory } else { 0 }
+}
+
+/// The memory of a series with its labels, bytes: about 600 for its key and the nodes of a map, and for each label what the
+/// allocations of two texts take beyond their length.
+fn memory_of(metric: &Metric) -> usize {
+    let texts: usize = metric.iter().map(|(name, value)| name.len() + value.len()).sum();
+    600 + 64 * metric.len() + texts
 }
 
 fn metric_of(entry: &SeriesEntry) -> Metric {

@@ -52,18 +52,11 @@ pub(super) enum LabelSet {
 
 impl LabelSet {
     /// The part of a metric that counts.
-    pub(super) fn of(&self, metric: &Metric) -> Metric {
+    pub(super) fn of(&self, mut metric: Metric) -> Metric {
         match self {
-            Self::Only(labels) => labels
-                .iter()
-                .filter_map(|label| metric.get_key_value(label))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
-            Self::Without(labels) => {
-                let mut rest = metric.clone();
-                rest.retain(|name, _| name != NAME_LABEL && !labels.contains(name));
-                rest
-            }
+            Self::Only(labels) => metric.retain(|name, _| labels.contains(name)),
+            Self::Without(labels) => metric.retain(|name, _| name != NAME_LABEL && !labels.contains(name)),
         }
+        metric
     }
 }

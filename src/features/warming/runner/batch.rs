@@ -304,7 +304,14 @@ fn judge(task: &Task, seen: Seen, answer: Result<Answer, SourceError>, limit: us
         }
         Ok(Answer::NotModified) => {
             let ttl_ms = life(task, &SourceValue::default());
-            verdict(Some(ChangeKind::Touch { ttl_ms }), Expected::Unchanged)
+            let kind = match &seen.found {
+                // Written again for the same reason: it may have been stored without the tags of the task.
+                Found::Value(old) if !task.definition.tags.is_empty() => {
+                    ChangeKind::Put { body: old.body.clone(), ttl_ms }
+                }
+                _ => ChangeKind::Touch { ttl_ms },
+            };
+            verdict(Some(kind), Expected::Unchanged)
         }
         Ok(Answer::Absent) => {
             let kind = match (task.definition.negative_ttl_ms, &seen.found) {

@@ -166,13 +166,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> +
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
-/// The intact records of a segment, in order. Records of an unknown format are skipped.
+/// The intact records of a segment, in order, and the milliseconds since the last one was appended. Records of an unknown
+/// format are skipped.
 ///
 /// A record that was not synced may be incomplete. It was not acknowledged, and no intact record follows it.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(in super::super) async fn read_segment(segment: &Path) -> std::io::Result<Vec<SpoolRecord>> {
+pub(in super::super) async fn read_segment(segment: &Path) -> std::io::Result<(Vec<SpoolRecord>, u64)> {
+    // Both times are those of the disk's machine. A time in the future comes from a clock that was set back since.
+    let age = tokio::fs::metadata(segment).await?.modified()?.elapsed().unwrap_or_default();
     let bytes = tokio::fs::read(segment).await?;
     let mut records = Vec::new();
     let mut rest = bytes.as_slice();
@@ -187,5 +190,5 @@ pub(in super::super) async fn read_segment(segment: &Path) -> std::io::Result<Ve
     if !rest.is_empty() {
         tracing::warn!(segment = %segment.display(), bytes = rest.len(), "spool segment ends with an incomplete record");
     }
-    Ok(records)
+    Ok((records, u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
 }
