@@ -20,7 +20,7 @@ pub(super) struct Sockets {
     limit_per_caller: usize,
     open: Mutex<OpenSockets>,
     long_frames: Slots,
-    /// Stands for all clients that have not said who they are.
+    /// All clients that have not said who they are, as one.
     unidentified: Principal,
 }
 
