@@ -89,6 +89,8 @@ field.dispatchEvent(new Event('change', { bubbles: true }))
 field.dispatchEvent(new Event('focusout', { bubbles: true }))
 """
 
+METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace"]
+
 # What leads from a closed operation to its Execute button.
 TO_TRY = [".opblock-summary-control", ".try-out__btn", "button.execute"]
 
@@ -124,6 +126,7 @@ class SwaggerUi:
         self.wait = WebDriverWait(browser, PATIENCE_SECONDS, poll_frequency=0.02)
         browser.get(f"{base}/swagger-ui/")
         self.one(".opblock")
+        self.document = json.loads(browser.execute_script("return window.ui.specSelectors.specStr()"))
 
     def one(self, selector):
         return self.wait.until(expect.presence_of_element_located((By.CSS_SELECTOR, selector)), selector)
@@ -145,6 +148,14 @@ class SwaggerUi:
     def operations(self):
         """The ids of all operations by the selector of their group's header, from top to bottom."""
         return self.browser.execute_script(GROUPS)
+
+    def show_part(self, operations):
+        """Shows a document of these operations and of what they refer to.
+
+        Swagger UI reads the whole document again for each operation that is opened, which takes seconds.
+        """
+        part = part_of(self.document, operations)
+        self.browser.execute_script("window.ui.specActions.updateSpec(arguments[0])", json.dumps(part))
 
     def toggle(self, selector):
         self.browser.execute_script("document.querySelector(arguments[0]).click()", selector)
@@ -193,6 +204,30 @@ class SwaggerUi:
             chooser.send_keys(file.name)
 
 
+def part_of(document, operations):
+    """A document of some operations, and of the components to which they refer, directly or through others."""
+    paths = {}
+    for path, item in document["paths"].items():
+        others = [method for method in METHODS if item.get(method, {}).get("operationId") not in operations]
+        if len(others) < len(METHODS):
+            paths[path] = {name: value for name, value in item.items() if name not in others}
+    components = {"securitySchemes": document["components"]["securitySchemes"]}
+    unread = [paths]
+    while unread:
+        value = unread.pop()
+        if isinstance(value, list):
+            unread.extend(value)
+        elif isinstance(value, dict):
+            unread.extend(value.values())
+            reference = value.get("$ref")
+            if isinstance(reference, str):
+                _, _, kind, name = reference.split("/")
+                if name not in components.setdefault(kind, {}):
+                    components[kind][name] = document["components"][kind][name]
+                    unread.append(components[kind][name])
+    return {**document, "paths": paths, "components": components}
+
+
 def value_of(response, field):
     """A field of the body or a header of a response."""
     name = field.removeprefix("body/")
@@ -225,7 +260,10 @@ def main():
                 page.toggle(header)
             first = {}
             for header, operations in groups:
-                # A page with one open group stays fast.
+                # The first group is used in the whole page.
+                if first:
+                    page.show_part(operations)
+                    page.one(header)
                 page.toggle(header)
                 for operation in operations:
                     if operation in arguments.skip.split(","):
@@ -237,7 +275,6 @@ def main():
                     first[operation] = responses[0]
                     for response in responses:
                         print(json.dumps({"operation": operation, **response}), flush=True)
-                page.toggle(header)
             return 0
         except (WebDriverException, KeyError, ValueError) as error:
             browser.save_screenshot(str(arguments.screenshot))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// Longer than any tool needs on a busy machine: a hanging browser must not block the test suite.
-const LIMIT: Duration = Duration::from_secs(1_700);
+const LIMIT: Duration = Duration::from_secs(1_140);
 
 /// Runs a program from the virtual environment that `scripts/setup_tests.sh` creates.
 ///
