@@ -213,7 +213,7 @@ pub(in crate::features::timeseries) async fn get_ready() -> Json<ReadyAnswer> {
 #[expect(dead_code, reason = "clients send parameters that the service ignores")]
 pub(in crate::features::timeseries) struct QueryV1 {
     /// `CREATE DATABASE <name>` or `SHOW DATABASES`.
-    #[param(example = "CREATE DATABASE telegraf")]
+    #[param(value_type = String, required, example = "CREATE DATABASE telegraf")]
     q: Option<String>,
     /// Ignored.
     db: Option<String>,
@@ -227,11 +227,12 @@ pub(in crate::features::timeseries) struct QueryV1 {
 
 /// The form of `/query`.
 #[derive(ToSchema)]
-#[schema(as = InfluxQueryForm, example = json!({ "q": "CREATE DATABASE telegraf" }))]
+#[schema(as = InfluxQueryForm)]
 #[expect(dead_code, reason = "described here, read by `post_query`")]
 pub(in crate::features::timeseries) struct QueryForm {
-    /// As in the query, which counts first.
-    q: Option<String>,
+    /// `CREATE DATABASE <name>` or `SHOW DATABASES`.
+    #[schema(example = "CREATE DATABASE telegraf")]
+    q: String,
 }
 
 /// Why a statement does not run, as `InfluxDB` 1 reports it.
@@ -254,8 +255,12 @@ pub(in crate::features::timeseries) async fn get_query(Query(query): Query<Query
 
 /// Answer what clients of InfluxDB 1 ask before they write, with the statement in the query or in a form.
 ///
-/// The operation differs from GET in the form only.
-#[utoipa::path(post, path = "/query", tag = "influxdb", operation_id = "post_influx_query", params(QueryV1),
+/// A statement in the query takes precedence over the one in the form.
+#[utoipa::path(post, path = "/query", tag = "influxdb", operation_id = "post_influx_query",
+    params(("q" = Option<String>, Query, description = "The statement, if it is not in the form"),
+           ("db" = Option<String>, Query, description = "Ignored"),
+           ("u" = Option<String>, Query, description = "Ignored: the API key in `p` identifies the caller"),
+           ("p" = Option<String>, Query, description = "The API key, if the request has no header with a credential")),
     request_body(content = QueryForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "The result of the statement, in the form of InfluxDB 1", body = Value),
               (status = 400, description = "Another statement, or none", body = QueryError)))]
