@@ -62,13 +62,13 @@ async fn run(
     let mut dropped = 0;
     // `None` until the spool was first processed: its segments may hold samples that memory never had.
     let mut drops_at_last_spooling = None;
-    // Samples that a previous process left in the spool are written immediately.
-    let mut is_first = hosts.spool.is_some();
+    // Samples that a previous process left in the spool are written immediately, and so are many that arrived meanwhile.
+    let mut is_due = hosts.spool.is_some();
     loop {
         let mut flush_request = None;
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
-            () = std::future::ready(()), if is_first => false,
+            () = std::future::ready(()), if is_due => false,
             () = sleep(hosts.config.batch_interval.duration()) => false,
             () = hosts.memory.pressure.notified() => false,
             Some(caller) = flush_requests.recv() => {
@@ -76,7 +76,6 @@ async fn run(
                 false
             }
         };
-        is_first = false;
         let written = match &hosts.spool {
             Some(spool) => hosts.write_spooled(spool, &mut drops_at_last_spooling).await,
             None => hosts.write().await,
@@ -86,6 +85,7 @@ async fn run(
             let _ = flush_request.send(written.clone());
         }
         reports.report(NAME, written.as_ref().map(|_| ()).map_err(ToString::to_string));
+        is_due = written.is_ok_and(|written| written > 0) && hosts.memory.is_pressed();
         let dropped_by_now = hosts.metrics.dropped.get();
         if dropped_by_now > dropped {
             tracing::error!(samples = dropped_by_now - dropped, "host samples dropped: too many waited for Redis");

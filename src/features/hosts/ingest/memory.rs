@@ -17,6 +17,9 @@ pub(in super::super) use super::host::Host;
 use super::host::Kept;
 use crate::clock::UnixMillis;
 
+/// The most samples that wait for the end of `hosts.batch_interval` while Redis is available. They take 9 MB.
+const WRITTEN_EARLY: u64 = 50_000;
+
 /// Samples of one host that the batch writer is writing to Redis.
 #[derive(Debug)]
 pub(in super::super) struct HostBatch {
@@ -33,7 +36,7 @@ pub(in super::super) struct Memory {
     unstored: AtomicU64,
     /// The samples of organisations that are not in Redis.
     shares: Mutex<HashMap<Organisation, u64>>,
-    /// Notified when half of `hosts.unstored_samples` wait for Redis, or when no host can be removed.
+    /// Notified when many samples wait for Redis, see [`Memory::is_pressed`], or when no host can be removed.
     pub pressure: Notify,
     keep: usize,
     max_hosts: usize,
@@ -195,8 +198,8 @@ impl Memory {
         *self.shares().entry(host.owner.clone()).or_default() += count;
         self.metrics.unstored.add(i64::try_from(count).unwrap_or(i64::MAX));
         self.queue().push_back((Arc::clone(host), until));
-        let half = self.max_unstored / 2;
-        if before < half && before + count >= half {
+        let many = self.many();
+        if before < many && before + count >= many {
             self.pressure.notify_one();
         }
         while self.unstored.load(Ordering::Relaxed) > self.max_unstored && self.drop_oldest() {}
@@ -249,6 +252,15 @@ impl Memory {
         for HostBatch { host, until, .. } in batches.into_iter().rev() {
             queue.push_front((host, until));
         }
+    }
+
+    /// Whether so many samples wait that they are written before `hosts.batch_interval` ends.
+    pub(in super::super) fn is_pressed(&self) -> bool {
+        self.unstored() >= self.many()
+    }
+
+    fn many(&self) -> u64 {
+        WRITTEN_EARLY.min((self.max_unstored / 2).max(1))
     }
 
     pub(in super::super) fn unstored(&self) -> u64 {
