@@ -13,6 +13,7 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 
 use super::access::Budget;
+use super::extract::require_json;
 use super::slots::Slot;
 
 /// The memory of all large bodies, bytes. One credential has half of it.
@@ -20,8 +21,8 @@ pub const TOTAL: usize = 40 << 20;
 /// Shorter bodies are not counted, bytes: a connection needs as much for its buffers, and the kernel's hold a response that
 /// the client does not read.
 const SMALL: usize = 16 << 10;
-/// How much of a streamed body is in memory, bytes: what loads read ahead, and the longest piece of an export.
-const STREAMED_REQUEST: usize = 64 << 10;
+/// How much of a streamed body is in memory, bytes: what a load collects for one write, and the longest piece of an export.
+const STREAMED_REQUEST: usize = 256 << 10;
 const STREAMED_RESPONSE: usize = 1 << 20;
 /// The most bytes of a response that are handed to the connection at a time.
 const PIECE: usize = 64 << 10;
@@ -33,13 +34,15 @@ pub fn of_request(request: &Request, budget: Budget, limit: usize) -> usize {
     if http_body::Body::is_end_stream(request.body()) {
         return 0;
     }
-    let limit = if budget == Budget::Streaming { STREAMED_REQUEST } else { limit };
+    // Where other formats are streamed, JSON is collected.
+    let is_streamed = budget == Budget::Streaming && require_json(request.headers()).is_err();
+    let limit = if is_streamed { STREAMED_REQUEST } else { limit };
     let is_compressed = request.headers().contains_key(header::CONTENT_ENCODING);
     let length = http_body::Body::size_hint(request.body()).exact().and_then(|length| usize::try_from(length).ok());
     let length = match length {
         Some(length) if is_compressed => length.saturating_mul(GZIP_RATIO).min(limit),
         // A capability may have a higher limit than the others.
-        Some(length) if budget != Budget::Streaming => length.min(TOTAL / 2),
+        Some(length) if !is_streamed => length.min(TOTAL / 2),
         Some(length) => length.min(limit),
         None => limit,
     };

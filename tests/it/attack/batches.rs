@@ -99,6 +99,14 @@ pub fn attacks(size: &Size) -> Vec<Attack> {
                                     "data": "x".repeat(15_000) }),
         ),
     ];
+    let send = |name: String| {
+        let message = |n: usize| json!({ "channel": name, "message_type": "X", "key": format!("k{n}"), "data": "x".repeat(60_000) });
+        post("/pubsub", &json!({ "messages": list(16, message) }))
+    };
+    let followed = (0..48).flat_map(|n| {
+        let name = format!("orderbook:S{n}");
+        [call("GET", &format!("/pubsub/sse?channel={name}"), "", ""), send(name)]
+    });
     let holds: Vec<_> = (0..64)
         .map(|n| {
             let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -118,6 +126,8 @@ pub fn attacks(size: &Size) -> Vec<Attack> {
         Attack::new("limits: batches and keys", Manner::Read, size.of_many(64), limits.collect()),
         Attack::new("streams and 1 MB writes", Manner::Read, size.of_many(64), streams),
         Attack::new("channels", Manner::Read, size.of_many(64), channels),
+        Attack::new("channels: many senders", Manner::Read, size.of_many(300), vec![send("orderbook:A0".to_owned())]),
+        Attack::new("channels: slow readers", Manner::Stall, size.of_many(1_000), followed.collect()),
         Attack::new("locks: batches and lists", Manner::Read, size.of_many(64), locks.collect()),
         Attack::new("locks: waiting", Manner::Read, size.of_many(2_000), vec![waiting.clone()]),
         Attack::new("locks: waiting, abandoned", Manner::Abandon, size.of_many(256), vec![waiting]),

@@ -16,7 +16,7 @@ use crate::redis::Outcome;
 /// The most messages of one round trip ...
 const BATCH: usize = 100;
 /// ... and their most bytes, unless one message has more.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 128 << 10;
 /// The most bytes of a line beside the data of its message.
 const OVERHEAD: usize = 16 << 10;
 /// The most refused messages; one more ends the stream.
