@@ -24,6 +24,28 @@ pub fn stored(size: &Size) -> Vec<Vec<u8>> {
     values.chain([first, group]).collect()
 }
 
+/// Many and large messages, also to subscribers that do not read them.
+pub fn channels(size: &Size) -> Vec<Attack> {
+    let send = |channel: &dyn Fn(usize) -> String| {
+        let message = |n: usize| json!({ "channel": channel(n), "message_type": "X", "key": format!("k{n}"), "data": "x".repeat(60_000) });
+        post("/pubsub", &json!({ "messages": list(16, message) }))
+    };
+    let several = send(&|n| format!("orderbook:A{}", n % 4));
+    let broadcast =
+        json!({ "channels": list(1_000, |n| json!(format!("orderbook:B{n}"))), "data": "x".repeat(15_000) });
+    let calls =
+        vec![several.clone(), call("GET", "/pubsub/orderbook:A0/latest", "", ""), post("/broadcast", &broadcast)];
+    let followed = (0..48).flat_map(|n| {
+        let channel = format!("orderbook:S{n}");
+        [call("GET", &format!("/pubsub/sse?channel={channel}"), "", ""), send(&|_| channel.clone())]
+    });
+    vec![
+        Attack::new("channels", Manner::Read, size.of_many(64), calls),
+        Attack::new("channels: many senders", Manner::Read, size.of_many(300), vec![several]),
+        Attack::new("channels: slow readers", Manner::Stall, size.of_many(1_000), followed.collect()),
+    ]
+}
+
 pub fn attacks(size: &Size) -> Vec<Attack> {
     let count = size.of_many(VALUES);
     let key = |n: usize| json!(format!("large:{}", n % count));
@@ -86,27 +108,6 @@ pub fn attacks(size: &Size) -> Vec<Attack> {
         post("/streams/big/groups/all/claim", &json!({ "consumer": "c", "count": 100, "wait_ms": 0 })),
         call("PUT", "/cache/one", JSON, format!("\"{}\"", "x".repeat(1_000_000))),
     ];
-    let messages = |n: usize| {
-        json!({ "channel": format!("orderbook:A{}", n % 4), "message_type": "X", "key": format!("k{n}"),
-                "data": "x".repeat(60_000) })
-    };
-    let channels = vec![
-        post("/pubsub", &json!({ "messages": list(16, messages) })),
-        call("GET", "/pubsub/orderbook:A0/latest", "", ""),
-        post(
-            "/broadcast",
-            &json!({ "channels": list(1_000, |n| json!(format!("orderbook:B{n}"))),
-                                    "data": "x".repeat(15_000) }),
-        ),
-    ];
-    let send = |name: String| {
-        let message = |n: usize| json!({ "channel": name, "message_type": "X", "key": format!("k{n}"), "data": "x".repeat(60_000) });
-        post("/pubsub", &json!({ "messages": list(16, message) }))
-    };
-    let followed = (0..48).flat_map(|n| {
-        let name = format!("orderbook:S{n}");
-        [call("GET", &format!("/pubsub/sse?channel={name}"), "", ""), send(name)]
-    });
     let holds: Vec<_> = (0..64)
         .map(|n| {
             let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -125,9 +126,6 @@ pub fn attacks(size: &Size) -> Vec<Attack> {
         Attack::new("idempotent large responses", Manner::Read, size.of_many(32), repeated.collect()),
         Attack::new("limits: batches and keys", Manner::Read, size.of_many(64), limits.collect()),
         Attack::new("streams and 1 MB writes", Manner::Read, size.of_many(64), streams),
-        Attack::new("channels", Manner::Read, size.of_many(64), channels),
-        Attack::new("channels: many senders", Manner::Read, size.of_many(300), vec![send("orderbook:A0".to_owned())]),
-        Attack::new("channels: slow readers", Manner::Stall, size.of_many(1_000), followed.collect()),
         Attack::new("locks: batches and lists", Manner::Read, size.of_many(64), locks.collect()),
         Attack::new("locks: waiting", Manner::Read, size.of_many(2_000), vec![waiting.clone()]),
         Attack::new("locks: waiting, abandoned", Manner::Abandon, size.of_many(256), vec![waiting]),

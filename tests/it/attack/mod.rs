@@ -60,6 +60,7 @@ async fn one_client_does_not_take_the_service_from_another() {
     let mut attacks = vec![Attack::new("no attack", Manner::Read, 0, Vec::new())];
     attacks.extend(documents::attacks(&size));
     attacks.extend(batches::attacks(&size));
+    attacks.extend(batches::channels(&size));
     attacks.extend(samples::attacks(&size));
     attacks.extend(connections::attacks(&size));
     attacks.retain(|attack| attack.name == "no attack" || attack.name.contains(&only));
