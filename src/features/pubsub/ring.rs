@@ -12,7 +12,7 @@ pub(super) const RING: usize = 128;
 /// ... and their most bytes. With the largest messages a ring has sixteen of them.
 pub(super) const RING_BYTES: usize = 2 << 20;
 /// The most bytes of the rings of all channels of this replica.
-const ALL_RINGS_BYTES: usize = 32 << 20;
+const ALL_RINGS_BYTES: usize = 24 << 20;
 /// The most keys of which the newest message is kept for subscribers that skip messages ...
 const LATEST: usize = 1_000;
 /// ... and the most bytes of these messages: more than those of a channel that stores the latest ones take in memory.

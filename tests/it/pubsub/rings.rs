@@ -6,7 +6,7 @@ use super::socket::Socket;
 use crate::support::{Exposition, TestApp, eventually};
 
 /// The most bytes of all channels.
-const LIMIT: u32 = 32 << 20;
+const LIMIT: u32 = 24 << 20;
 const CHANNELS: usize = 40;
 /// Of each channel: a ring takes no more than this many of the largest messages.
 const MESSAGES: usize = 16;
@@ -57,7 +57,7 @@ async fn snapshot(socket: &mut Socket, channel: &str) -> usize {
 }
 
 #[tokio::test]
-async fn the_rings_of_many_channels_take_32_mebibytes_and_the_log_has_the_rest() {
+async fn the_rings_of_many_channels_take_24_mebibytes_and_the_log_has_the_rest() {
     let mut app = TestApp::builder().config(CONFIG).system_clock().spawn().await;
     let mut socket = Socket::open(&mut app).await;
     let channel = |number: usize| format!("market:ring:{number}");
